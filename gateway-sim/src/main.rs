@@ -1,0 +1,2 @@
+//! The load simulator.
+fn main() {}
