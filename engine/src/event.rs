@@ -425,16 +425,16 @@ reject_reasons! {
     DuplicateExternalId = 48 "duplicate_external_id",
     /// What is available does not cover the amount or the hold.
     InsufficientAvailable = 49 "insufficient_available",
-    /// The whole exchange, or the market, is halted.
-    MarketHalted = 100 "market_halted",
-    /// The whole exchange, or the market, accepts cancels and reductions only.
-    MarketCancelOnly = 101 "market_cancel_only",
-    /// The account has an open order of that name.
-    DuplicateClientOrderId = 102 "duplicate_client_order_id",
     /// There is no such open order of this account.
-    OrderNotFound = 103 "order_not_found",
+    OrderNotFound = 100 "order_not_found",
     /// The order is on another market or side than the command says.
-    OrderMismatch = 104 "order_mismatch",
+    OrderMismatch = 101 "order_mismatch",
+    /// The whole exchange, or the market, is halted.
+    MarketHalted = 102 "market_halted",
+    /// The whole exchange, or the market, accepts cancels and reductions only.
+    MarketCancelOnly = 103 "market_cancel_only",
+    /// The account has an open order of that name.
+    DuplicateClientOrderId = 104 "duplicate_client_order_id",
     /// The exchange holds as many open orders as it can.
     TooManyOpenOrders = 105 "too_many_open_orders",
     /// A post-only order would trade at once.
