@@ -1,0 +1,321 @@
+//! The double-entry ledger: what every account has of every asset, available and held.
+//!
+//! Every entry has a counter-entry, so for each asset all balances, the system's included, sum to zero. Nothing
+//! here decides whether a movement is allowed: a movement that is not covered is a broken invariant and panics.
+//! Owned by risk alone.
+
+use crate::types::{AccountId, Amount, AssetId};
+
+/// Accounts are kept in pages of this many, made when the first account of a page is created.
+const PAGE_ACCOUNTS: usize = 1 << PAGE_BITS;
+const PAGE_BITS: u32 = 10;
+
+/// What an account has of one asset, in minor units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Free to use.
+    pub available: Amount,
+    /// Reserved for open orders and requested withdrawals.
+    pub held: Amount,
+}
+
+/// One balance in an account's chunk.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    available: u64,
+    held: u64,
+    asset: AssetId,
+}
+
+/// An account's own record. The balances are in a chunk of the arena.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Account {
+    /// The last sequence of the account's own commands that the matcher may still be settling.
+    pub(super) in_flight_until: u64,
+    /// The markets, by number modulo 64, in which the account may have open orders.
+    pub(super) market_groups: u64,
+    /// How many open orders the account has at the most.
+    pub(super) open_orders_max: u32,
+    chunk: u32,
+    entries: u16,
+    chunk_class: u8,
+    exists: bool,
+    pub(super) suspended: bool,
+}
+
+const VACANT: Account = Account {
+    in_flight_until: 0,
+    market_groups: 0,
+    open_orders_max: 0,
+    chunk: 0,
+    entries: 0,
+    chunk_class: 0,
+    exists: false,
+    suspended: false,
+};
+
+/// All balances.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ledger {
+    pages: Vec<Option<Box<[Account; PAGE_ACCOUNTS]>>>,
+    /// The chunks of all accounts: class `c` has `4 << c` entries; class 0 of no chunk is told by `entries == 0`.
+    arena: Vec<Entry>,
+    /// Chunks given back when an account outgrew them, by class.
+    free_chunks: Vec<Vec<u32>>,
+    /// Per asset, in the order of `AccountId::SYSTEM`.
+    system: Vec<[i128; AccountId::SYSTEM.len()]>,
+}
+
+impl Ledger {
+    /// The account, if it was created.
+    #[inline]
+    pub(super) fn account(&self, account: AccountId) -> Option<&Account> {
+        let page = self.pages.get((account.0 >> PAGE_BITS) as usize)?.as_ref()?;
+        let record = &page[account.0 as usize & (PAGE_ACCOUNTS - 1)];
+        record.exists.then_some(record)
+    }
+
+    /// The account, if it was created.
+    #[inline]
+    pub(super) fn account_mut(&mut self, account: AccountId) -> Option<&mut Account> {
+        let page = self.pages.get_mut((account.0 >> PAGE_BITS) as usize)?.as_mut()?;
+        let record = &mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)];
+        record.exists.then_some(record)
+    }
+
+    /// Creates an account.
+    pub(super) fn create_account(&mut self, account: AccountId) {
+        let page = (account.0 >> PAGE_BITS) as usize;
+        if page >= self.pages.len() {
+            self.pages.resize_with(page + 1, || None);
+        }
+        let page = self.pages[page].get_or_insert_with(|| Box::new([VACANT; PAGE_ACCOUNTS]));
+        let record = &mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)];
+        assert!(!record.exists, "an account is created once");
+        record.exists = true;
+    }
+
+    /// All accounts, ids ascending.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = (AccountId, &Account)> {
+        self.pages.iter().enumerate().flat_map(|(page, records)| {
+            records.iter().flat_map(|records| records.iter()).enumerate().filter(|(_, record)| record.exists).map(
+                move |(index, record)| {
+                    let id = (page << PAGE_BITS) + index;
+                    (AccountId(u32::try_from(id).expect("a page holds 32-bit ids")), record)
+                },
+            )
+        })
+    }
+
+    /// Opens the books of an asset; ids may leave gaps.
+    pub(super) fn add_asset(&mut self, asset: AssetId) {
+        let count = usize::from(asset.0) + 1;
+        if self.system.len() < count {
+            self.system.resize(count, [0; AccountId::SYSTEM.len()]);
+        }
+    }
+
+    /// What an account has of an asset.
+    #[inline]
+    pub(super) fn balance(&self, account: AccountId, asset: AssetId) -> Balance {
+        let Some(record) = self.account(account) else { return Balance::default() };
+        self.entries(record)
+            .iter()
+            .find(|entry| entry.asset == asset)
+            .map_or_else(Balance::default, |entry| Balance { available: Amount(entry.available), held: Amount(entry.held) })
+    }
+
+    /// An account's balances that are not zero, assets ascending.
+    pub(super) fn balances(&self, record: &Account) -> Vec<(AssetId, Balance)> {
+        let mut balances: Vec<_> = self
+            .entries(record)
+            .iter()
+            .filter(|entry| entry.available != 0 || entry.held != 0)
+            .map(|entry| (entry.asset, Balance { available: Amount(entry.available), held: Amount(entry.held) }))
+            .collect();
+        balances.sort_unstable_by_key(|(asset, _)| *asset);
+        balances
+    }
+
+    /// The system accounts' balances of an asset, in the order of `AccountId::SYSTEM`.
+    pub(super) fn system(&self, asset: AssetId) -> [i128; AccountId::SYSTEM.len()] {
+        self.system[usize::from(asset.0)]
+    }
+
+    /// What the exchange owes in an asset: minus `EXTERNAL`.
+    pub(super) fn supply(&self, asset: AssetId) -> u64 {
+        u64::try_from(-self.system[usize::from(asset.0)][EXTERNAL]).expect("EXTERNAL owes nobody")
+    }
+
+    /// Lets `amount` in from outside: available grows.
+    pub(super) fn deposit(&mut self, account: AccountId, asset: AssetId, amount: Amount) {
+        self.system[usize::from(asset.0)][EXTERNAL] -= i128::from(amount.0);
+        add(&mut self.entry(account, asset).available, amount.0);
+    }
+
+    /// Lets held `amount` out.
+    pub(super) fn withdraw_held(&mut self, account: AccountId, asset: AssetId, amount: Amount) {
+        take(&mut self.entry(account, asset).held, amount.0);
+        self.system[usize::from(asset.0)][EXTERNAL] += i128::from(amount.0);
+    }
+
+    /// Moves available from one account to another.
+    pub(super) fn transfer(&mut self, from: AccountId, to: AccountId, asset: AssetId, amount: Amount) {
+        take(&mut self.entry(from, asset).available, amount.0);
+        add(&mut self.entry(to, asset).available, amount.0);
+    }
+
+    /// Available becomes held.
+    #[inline]
+    pub(super) fn hold(&mut self, account: AccountId, asset: AssetId, amount: Amount) {
+        let entry = self.entry(account, asset);
+        take(&mut entry.available, amount.0);
+        add(&mut entry.held, amount.0);
+    }
+
+    /// If available covers `amount`, makes it held; else changes nothing and gives what is available.
+    #[inline]
+    pub(super) fn try_hold(&mut self, account: AccountId, asset: AssetId, amount: Amount) -> Result<(), Amount> {
+        let record = *self.account(account).expect("an account that was looked up");
+        let range = record.chunk as usize..record.chunk as usize + usize::from(record.entries);
+        let entry = self.arena[range].iter_mut().find(|entry| entry.asset == asset);
+        let Some(entry) = entry else { return Err(Amount(0)) };
+        if entry.available < amount.0 {
+            return Err(Amount(entry.available));
+        }
+        entry.available -= amount.0;
+        add(&mut entry.held, amount.0);
+        Ok(())
+    }
+
+    /// Held becomes available.
+    #[inline]
+    pub(super) fn release(&mut self, account: AccountId, asset: AssetId, amount: Amount) {
+        let entry = self.entry(account, asset);
+        take(&mut entry.held, amount.0);
+        add(&mut entry.available, amount.0);
+    }
+
+    /// Applies changes to one balance: `spent` leaves held, `released` moves from held to available, `gained` is
+    /// new in available.
+    #[inline]
+    pub(super) fn settle(&mut self, account: AccountId, asset: AssetId, spent: u64, released: u64, gained: u64) {
+        let entry = self.entry(account, asset);
+        take(&mut entry.held, spent + released);
+        add(&mut entry.available, released + gained);
+    }
+
+    /// Fees earned in an asset, from balances that have just paid them.
+    #[inline]
+    pub(super) fn earn_fees(&mut self, asset: AssetId, amount: i64) {
+        self.system[usize::from(asset.0)][FEES] += i128::from(amount);
+    }
+
+    #[inline]
+    fn entries(&self, record: &Account) -> &[Entry] {
+        &self.arena[record.chunk as usize..record.chunk as usize + usize::from(record.entries)]
+    }
+
+    /// The balance of an asset, made if the account never had any.
+    #[inline]
+    fn entry(&mut self, account: AccountId, asset: AssetId) -> &mut Entry {
+        let record = *self.account(account).expect("the account of a movement exists");
+        let start = record.chunk as usize;
+        let found = self.entries(&record).iter().position(|entry| entry.asset == asset);
+        let index = match found {
+            Some(position) => start + position,
+            None => self.add_entry(account, asset),
+        };
+        &mut self.arena[index]
+    }
+
+    #[cold]
+    fn add_entry(&mut self, account: AccountId, asset: AssetId) -> usize {
+        let record = *self.account(account).expect("the account of a movement exists");
+        let length = usize::from(record.entries);
+        let (mut chunk, mut class) = (record.chunk as usize, record.chunk_class);
+        if length == 0 {
+            (chunk, class) = (self.allocate_chunk(0), 0);
+        } else if length == chunk_entries(class) {
+            let larger = self.allocate_chunk(class + 1);
+            self.arena.copy_within(chunk..chunk + length, larger);
+            self.free_chunks[usize::from(class)].push(record.chunk);
+            (chunk, class) = (larger, class + 1);
+        }
+        self.arena[chunk + length] = Entry { available: 0, held: 0, asset };
+        let record = self.account_mut(account).expect("the account of a movement exists");
+        record.chunk = u32::try_from(chunk).expect("fewer than 2^32 balances");
+        record.chunk_class = class;
+        record.entries += 1;
+        chunk + length
+    }
+
+    fn allocate_chunk(&mut self, class: u8) -> usize {
+        let class = usize::from(class);
+        if self.free_chunks.len() <= class {
+            self.free_chunks.resize_with(class + 1, Vec::new);
+        }
+        if let Some(chunk) = self.free_chunks[class].pop() {
+            return chunk as usize;
+        }
+        let start = self.arena.len();
+        self.arena.resize(start + (4 << class), Entry::default());
+        start
+    }
+}
+
+const EXTERNAL: usize = 0;
+const FEES: usize = 1;
+
+const fn chunk_entries(class: u8) -> usize {
+    4 << class
+}
+
+#[inline]
+fn add(balance: &mut u64, amount: u64) {
+    *balance = balance.checked_add(amount).expect("a balance stays within the asset's supply");
+}
+
+#[inline]
+fn take(balance: &mut u64, amount: u64) {
+    *balance = balance.checked_sub(amount).expect("a movement is covered by the balance it comes from");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_can_hold_every_asset() {
+        let mut ledger = Ledger::default();
+        let (first, second) = (AccountId(1), AccountId(AccountId::USER_MAX.0));
+        ledger.create_account(first);
+        ledger.create_account(second);
+        for asset in (0..500).map(AssetId) {
+            ledger.add_asset(asset);
+            ledger.deposit(first, asset, Amount(u64::from(asset.0) + 1));
+            ledger.deposit(second, asset, Amount(7));
+        }
+        for asset in (0..500).map(AssetId) {
+            ledger.hold(first, asset, Amount(1));
+            let expected = Balance { available: Amount(u64::from(asset.0)), held: Amount(1) };
+            assert_eq!(ledger.balance(first, asset), expected);
+            assert_eq!(ledger.balance(second, asset).available, Amount(7));
+            assert_eq!(ledger.supply(asset), u64::from(asset.0) + 8);
+        }
+        assert_eq!(ledger.accounts().map(|(id, _)| id).collect::<Vec<_>>(), [first, second]);
+        assert_eq!(ledger.balances(ledger.account(first).unwrap()).len(), 500);
+    }
+
+    #[test]
+    fn a_hold_that_is_not_covered_changes_nothing() {
+        let mut ledger = Ledger::default();
+        ledger.create_account(AccountId(1));
+        ledger.add_asset(AssetId(0));
+        assert_eq!(ledger.try_hold(AccountId(1), AssetId(0), Amount(1)), Err(Amount(0)));
+        ledger.deposit(AccountId(1), AssetId(0), Amount(5));
+        assert_eq!(ledger.try_hold(AccountId(1), AssetId(0), Amount(6)), Err(Amount(5)));
+        assert_eq!(ledger.try_hold(AccountId(1), AssetId(0), Amount(5)), Ok(()));
+        assert_eq!(ledger.balance(AccountId(1), AssetId(0)), Balance { available: Amount(0), held: Amount(5) });
+    }
+}

@@ -1,0 +1,629 @@
+//! Risk: decides what a command may do to balances, before the matcher sees it, and owns the ledger.
+//!
+//! Risk may run ahead of the matcher. What the matcher has not yet settled can only *add* to available balances,
+//! because every hold is a worst case; so what risk sees is a lower bound, and a check that passes on it passes
+//! on the exact balance. A check that fails on it is decided only when everything that could still change the
+//! account has been settled; until then [`Risk::decide`] answers [`Decision::Wait`], having changed nothing. So
+//! the outcome never depends on how far risk has run ahead. Never names a thread or a ring.
+
+use hashbrown::{HashMap, HashSet};
+use rustc_hash::FxBuildHasher;
+
+use super::ledger::{Account, Balance, Ledger};
+use crate::{
+    command::Command,
+    event::{Event, RejectReason},
+    types::{
+        AMOUNT_MAX, ASSETS_MAX, AccountId, Amount, AssetId, AssetSpec, ExternalId, FeeRate, MARKETS_MAX, MarketId,
+        MarketSpec, PRICE_MAX, Price, Quantity, SCALE_MAX, Sequence, Side, TradingStatus, WithdrawalId,
+    },
+};
+
+/// What risk says to a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing was changed: ask again when everything up to `until` has been settled.
+    Wait {
+        /// The last sequence that could still change the answer.
+        until: Sequence,
+    },
+    /// The command is declined.
+    Refuse(RejectReason),
+    /// All of it is done; the matcher only publishes the event.
+    Done(Event),
+    /// The matcher alone decides.
+    Forward,
+    /// An order or a replacing, with what was moved to held for it and the rates in force.
+    Order(OrderTerms),
+}
+
+/// What an order takes along from risk to the matcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderTerms {
+    /// What is held for it. For a replacing this may be less than the new hold: all that was available.
+    pub held: Amount,
+    /// The maker's rate pinned to it.
+    pub maker_rate: FeeRate,
+    /// The taker's rate pinned to it.
+    pub taker_rate: FeeRate,
+}
+
+/// What the matcher reports back to risk's ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// A fill. Both sides' assets are the market's.
+    Fill {
+        /// The market.
+        market: MarketId,
+        /// Who pays quote.
+        buyer: AccountId,
+        /// Who pays base.
+        seller: AccountId,
+        /// What the buyer pays the seller.
+        notional: Amount,
+        /// What the seller gives the buyer.
+        base_amount: Amount,
+        /// What the buyer is charged; negative is a rebate.
+        buyer_fee: i64,
+        /// What the seller is charged; negative is a rebate.
+        seller_fee: i64,
+        /// The part of the buyer's hold that is free again.
+        released: Amount,
+        /// The buyer's order is closed.
+        buyer_done: bool,
+        /// The seller's order is closed.
+        seller_done: bool,
+    },
+    /// A hold, or part of one, is free again.
+    Release {
+        /// Whose.
+        account: AccountId,
+        /// What.
+        asset: AssetId,
+        /// How much.
+        amount: Amount,
+        /// An order is closed by it.
+        order_done: bool,
+    },
+}
+
+/// How far a withdrawal has come. The numbers are part of the canonical state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum WithdrawalState {
+    /// Asked for; its amount is held.
+    Requested = 0,
+    /// Released: a fact.
+    Released = 1,
+    /// Broadcast.
+    Sent = 2,
+    /// Final.
+    Settled = 3,
+    /// Came back.
+    Failed = 4,
+    /// Taken back before its release.
+    Cancelled = 5,
+}
+
+/// A withdrawal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// Whose.
+    pub account: AccountId,
+    /// What.
+    pub asset: AssetId,
+    /// How much.
+    pub amount: Amount,
+    /// How far it has come.
+    pub state: WithdrawalState,
+    /// Its id outside; zeros until it is sent.
+    pub external_id: ExternalId,
+}
+
+/// The half of the exchange that owns balances.
+#[derive(Clone, Debug, Default)]
+pub struct Risk {
+    pub(super) ledger: Ledger,
+    pub(super) assets: Vec<Option<AssetSpec>>,
+    markets: Vec<Option<MarketSpec>>,
+    globally_halted: bool,
+    pub(super) credited: HashSet<(AssetId, ExternalId), FxBuildHasher>,
+    pub(super) withdrawals: HashMap<WithdrawalId, Withdrawal, FxBuildHasher>,
+    /// Everything up to here has been settled.
+    settled: Sequence,
+    /// The last sequence passed on to the matcher.
+    passed_on: Sequence,
+    /// By market number modulo 64: the last command that may change the accounts with orders there.
+    market_group_until: Box<MarketGroups>,
+}
+
+type MarketGroups = [u64; 64];
+
+impl Risk {
+    /// Decides the command at `sequence`, which follows the last one decided.
+    ///
+    /// Ask again with the same arguments after [`Decision::Wait`].
+    #[inline]
+    pub fn decide(&mut self, sequence: Sequence, command: &Command) -> Decision {
+        let decision = match self.try_decide(sequence, command) {
+            Ok(decision) => decision,
+            Err(Refusal::Exact(reason)) => Decision::Refuse(reason),
+            Err(Refusal::WaitUntil(until)) => return Decision::Wait { until },
+        };
+        self.passed_on = sequence;
+        decision
+    }
+
+    /// Takes what the matcher reports.
+    #[inline]
+    pub fn settle(&mut self, settlement: &Settlement) {
+        match *settlement {
+            Settlement::Fill {
+                market,
+                buyer,
+                seller,
+                notional,
+                base_amount,
+                buyer_fee,
+                seller_fee,
+                released,
+                buyer_done,
+                seller_done,
+            } => {
+                let spec = self.markets[usize::from(market.0)].expect("a fill happens on a market");
+                let (quote, base) = (spec.quote, spec.base);
+                let (buyer_charge, buyer_rebate) = charge_and_rebate(buyer_fee);
+                let (seller_charge, seller_rebate) = charge_and_rebate(seller_fee);
+                self.ledger.settle(buyer, quote, notional.0 + buyer_charge, released.0, buyer_rebate);
+                self.ledger.settle(buyer, base, 0, 0, base_amount.0);
+                self.ledger.settle(seller, base, base_amount.0, 0, 0);
+                self.ledger.settle(seller, quote, 0, 0, notional.0 - seller_charge + seller_rebate);
+                self.ledger.earn_fees(quote, buyer_fee + seller_fee);
+                if buyer_done {
+                    self.order_done(buyer);
+                }
+                if seller_done {
+                    self.order_done(seller);
+                }
+            }
+            Settlement::Release { account, asset, amount, order_done } => {
+                if !amount.is_zero() {
+                    self.ledger.release(account, asset, amount);
+                }
+                if order_done {
+                    self.order_done(account);
+                }
+            }
+        }
+    }
+
+    /// Everything up to `sequence` has been settled.
+    #[inline]
+    pub fn settled_through(&mut self, sequence: Sequence) {
+        debug_assert!(sequence >= self.settled, "settlement goes forward");
+        self.settled = sequence;
+    }
+
+    /// What an account has of an asset; zero when there is no such account.
+    #[must_use]
+    pub fn balance(&self, account: AccountId, asset: AssetId) -> Balance {
+        self.ledger.balance(account, asset)
+    }
+
+    /// Whether the account exists, and whether it is suspended.
+    #[must_use]
+    pub fn account(&self, account: AccountId) -> Option<AccountView> {
+        let record = self.ledger.account(account)?;
+        Some(AccountView { account, suspended: record.suspended, balances: self.ledger.balances(record) })
+    }
+
+    /// An asset's specification.
+    #[must_use]
+    pub fn asset(&self, asset: AssetId) -> Option<&AssetSpec> {
+        self.assets.get(usize::from(asset.0))?.as_ref()
+    }
+
+    /// A withdrawal.
+    #[must_use]
+    pub fn withdrawal(&self, withdrawal: WithdrawalId) -> Option<&Withdrawal> {
+        self.withdrawals.get(&withdrawal)
+    }
+
+    fn try_decide(&mut self, sequence: Sequence, command: &Command) -> Result<Decision, Refusal> {
+        match *command {
+            Command::PlaceLimit { account, market, side, price, quantity, .. } => {
+                self.active_account(account)?;
+                let spec = *self.market(market)?;
+                let worst_case = limit_worst_case(&spec, price, quantity)?;
+                let (asset, held) = match side {
+                    Side::Buy => (spec.quote, worst_case),
+                    Side::Sell => (spec.base, base_amount(&spec, quantity)?),
+                };
+                self.place(sequence, account, &spec, asset, held)
+            }
+            Command::PlaceMarketBuy { account, market, budget, .. } => {
+                self.active_account(account)?;
+                let spec = *self.market(market)?;
+                check_amount(budget)?;
+                self.place(sequence, account, &spec, spec.quote, budget)
+            }
+            Command::PlaceMarketSell { account, market, quantity, .. } => {
+                self.active_account(account)?;
+                let spec = *self.market(market)?;
+                let held = base_amount(&spec, quantity)?;
+                self.place(sequence, account, &spec, spec.base, held)
+            }
+            Command::CancelOrder { account, .. } | Command::CancelByClientOrderId { account, .. } => {
+                self.existing_account(account)?.in_flight_until = sequence.0;
+                Ok(Decision::Forward)
+            }
+            Command::ReduceOrder { account, quantity, .. } => {
+                let record = self.existing_account(account)?;
+                check(!quantity.is_zero(), RejectReason::ZeroQuantity)?;
+                record.in_flight_until = sequence.0;
+                Ok(Decision::Forward)
+            }
+            Command::ReplaceOrder { account, market, side, price, quantity, .. } => {
+                self.active_account(account)?;
+                let spec = *self.market(market)?;
+                let worst_case = limit_worst_case(&spec, price, quantity)?;
+                let (asset, held) = match side {
+                    Side::Buy => (spec.quote, worst_case),
+                    Side::Sell => (spec.base, base_amount(&spec, quantity)?),
+                };
+                self.replace(sequence, account, &spec, asset, held)
+            }
+            Command::CancelAllOfAccount { account } => {
+                self.existing_account(account)?.in_flight_until = sequence.0;
+                Ok(Decision::Forward)
+            }
+            Command::CancelAllOfMarket { market } => {
+                self.market(market)?;
+                self.market_group_until[market_group(market)] = sequence.0;
+                Ok(Decision::Forward)
+            }
+
+            Command::Deposit { account, asset, amount, external_id } => {
+                self.existing_account(account)?;
+                self.existing_asset(asset)?;
+                check_amount(amount)?;
+                let fits = self.ledger.supply(asset) + amount.0 <= AMOUNT_MAX;
+                check(fits, RejectReason::SupplyTooLarge)?;
+                let is_new = self.credited.insert((asset, external_id));
+                check(is_new, RejectReason::DuplicateExternalId)?;
+                self.ledger.deposit(account, asset, amount);
+                Ok(Decision::Done(Event::Deposited { account, asset, amount, external_id }))
+            }
+            Command::Transfer { from, to, asset, amount } => {
+                self.existing_account(from)?;
+                self.existing_account(to)?;
+                self.active_account(from)?;
+                check(from != to, RejectReason::SameAccount)?;
+                self.existing_asset(asset)?;
+                self.not_halted()?;
+                check_amount(amount)?;
+                self.covered(from, asset, amount)?;
+                self.ledger.transfer(from, to, asset, amount);
+                Ok(Decision::Done(Event::Transferred { from, to, asset, amount }))
+            }
+            Command::RequestWithdrawal { account, asset, amount } => {
+                self.active_account(account)?;
+                self.existing_asset(asset)?;
+                self.not_halted()?;
+                check_amount(amount)?;
+                self.covered(account, asset, amount)?;
+                Ok(self.request_withdrawal(sequence, account, asset, amount))
+            }
+            Command::RequestWithdrawalOfAll { account, asset } => {
+                self.barrier()?;
+                self.active_account(account)?;
+                self.existing_asset(asset)?;
+                self.not_halted()?;
+                let amount = self.ledger.balance(account, asset).available;
+                check(!amount.is_zero(), RejectReason::InsufficientAvailable)?;
+                Ok(self.request_withdrawal(sequence, account, asset, amount))
+            }
+            Command::CancelWithdrawal { account, withdrawal } => {
+                self.existing_account(account)?;
+                let mut known = self.known_withdrawal(withdrawal)?;
+                check(known.account == account, RejectReason::WithdrawalMismatch)?;
+                check(known.state == WithdrawalState::Requested, RejectReason::WithdrawalStateInvalid)?;
+                self.not_halted()?;
+                known.state = WithdrawalState::Cancelled;
+                self.withdrawals.insert(withdrawal, known);
+                let (asset, amount) = (known.asset, known.amount);
+                self.ledger.release(account, asset, amount);
+                Ok(Decision::Done(Event::WithdrawalCancelled { withdrawal, account, asset, amount }))
+            }
+            Command::ReleaseWithdrawal { withdrawal, account, asset, amount } => {
+                self.active_account(account)?;
+                let mut known = self.known_withdrawal(withdrawal)?;
+                let matches = (known.account, known.asset, known.amount) == (account, asset, amount);
+                check(matches, RejectReason::WithdrawalMismatch)?;
+                check(known.state == WithdrawalState::Requested, RejectReason::WithdrawalStateInvalid)?;
+                self.not_halted()?;
+                known.state = WithdrawalState::Released;
+                self.withdrawals.insert(withdrawal, known);
+                self.ledger.withdraw_held(account, asset, amount);
+                Ok(Decision::Done(Event::WithdrawalReleased { withdrawal, account, asset, amount }))
+            }
+            Command::ConfirmWithdrawalSent { withdrawal, external_id } => {
+                let mut known = self.known_withdrawal(withdrawal)?;
+                check(known.state == WithdrawalState::Released, RejectReason::WithdrawalStateInvalid)?;
+                (known.state, known.external_id) = (WithdrawalState::Sent, external_id);
+                self.withdrawals.insert(withdrawal, known);
+                Ok(Decision::Done(Event::WithdrawalSent { withdrawal, external_id }))
+            }
+            Command::ConfirmWithdrawalSettled { withdrawal } => {
+                let mut known = self.known_withdrawal(withdrawal)?;
+                check(known.state == WithdrawalState::Sent, RejectReason::WithdrawalStateInvalid)?;
+                known.state = WithdrawalState::Settled;
+                self.withdrawals.insert(withdrawal, known);
+                Ok(Decision::Done(Event::WithdrawalSettled { withdrawal }))
+            }
+            Command::FailWithdrawal { withdrawal } => {
+                let mut known = self.known_withdrawal(withdrawal)?;
+                let has_left = matches!(known.state, WithdrawalState::Released | WithdrawalState::Sent);
+                check(has_left, RejectReason::WithdrawalStateInvalid)?;
+                known.state = WithdrawalState::Failed;
+                self.withdrawals.insert(withdrawal, known);
+                let (account, asset, amount) = (known.account, known.asset, known.amount);
+                self.ledger.deposit(account, asset, amount);
+                Ok(Decision::Done(Event::WithdrawalFailed { withdrawal, account, asset, amount }))
+            }
+
+            Command::CreateAccount { account } => {
+                check(account.is_user(), RejectReason::ReservedAccount)?;
+                check(self.ledger.account(account).is_none(), RejectReason::AccountExists)?;
+                self.ledger.create_account(account);
+                Ok(Decision::Done(Event::AccountCreated { account }))
+            }
+            Command::SuspendAccount { account } => {
+                self.active_account(account)?.suspended = true;
+                Ok(Decision::Done(Event::AccountSuspended { account }))
+            }
+            Command::ResumeAccount { account } => {
+                let record = self.existing_account(account)?;
+                check(record.suspended, RejectReason::AccountNotSuspended)?;
+                record.suspended = false;
+                Ok(Decision::Done(Event::AccountResumed { account }))
+            }
+            Command::AddAsset { asset, symbol, scale } => {
+                check(asset.0 < ASSETS_MAX, RejectReason::AssetIdTooLarge)?;
+                check(self.asset(asset).is_none(), RejectReason::AssetExists)?;
+                check(symbol.is_valid(), RejectReason::InvalidSymbol)?;
+                let taken = self.assets.iter().flatten().any(|known| known.symbol == symbol);
+                check(!taken, RejectReason::SymbolExists)?;
+                check(scale <= SCALE_MAX, RejectReason::ScaleTooLarge)?;
+                put(&mut self.assets, asset.0, AssetSpec { asset, symbol, scale });
+                self.ledger.add_asset(asset);
+                Ok(Decision::Done(Event::AssetAdded { asset, symbol, scale }))
+            }
+            Command::AddMarket { market, base, quote, lot_size, tick_value, maker_rate, taker_rate } => {
+                self.existing_asset(base)?;
+                self.existing_asset(quote)?;
+                check(market.0 < MARKETS_MAX, RejectReason::MarketIdTooLarge)?;
+                check(self.market(market).is_err(), RejectReason::MarketExists)?;
+                check(base != quote, RejectReason::SameBaseAndQuote)?;
+                check((1..=AMOUNT_MAX).contains(&lot_size.0), RejectReason::InvalidLotSize)?;
+                check((1..=AMOUNT_MAX).contains(&tick_value.0), RejectReason::InvalidTickValue)?;
+                check_rates(maker_rate, taker_rate)?;
+                let spec = MarketSpec { market, base, quote, lot_size, tick_value, maker_rate, taker_rate };
+                put(&mut self.markets, market.0, spec);
+                Ok(Decision::Forward)
+            }
+            Command::SetMarketFees { market, maker_rate, taker_rate } => {
+                self.barrier()?;
+                self.market(market)?;
+                check_rates(maker_rate, taker_rate)?;
+                let spec = self.markets[usize::from(market.0)].as_mut().expect("a market that was looked up");
+                (spec.maker_rate, spec.taker_rate) = (maker_rate, taker_rate);
+                Ok(Decision::Forward)
+            }
+            Command::SetMarketStatus { market, .. } => {
+                self.market(market)?;
+                Ok(Decision::Forward)
+            }
+            Command::SetGlobalStatus { status } => {
+                self.globally_halted = status == TradingStatus::Halted;
+                Ok(Decision::Forward)
+            }
+        }
+    }
+
+    /// Holds an order's worst case, or says why not.
+    #[inline]
+    fn place(
+        &mut self,
+        sequence: Sequence,
+        account: AccountId,
+        spec: &MarketSpec,
+        asset: AssetId,
+        held: Amount,
+    ) -> Result<Decision, Refusal> {
+        if self.ledger.try_hold(account, asset, held).is_err() {
+            return Err(self.insufficient(account));
+        }
+        let group = market_group(spec.market);
+        self.market_group_until[group] = sequence.0;
+        let record = self.ledger.account_mut(account).expect("an account that was looked up");
+        record.in_flight_until = sequence.0;
+        record.open_orders_max += 1;
+        record.market_groups |= 1 << group;
+        Ok(Decision::Order(OrderTerms { held, maker_rate: spec.maker_rate, taker_rate: spec.taker_rate }))
+    }
+
+    /// Holds the whole of the new worst case; or, when exactly known not to cover it, all that is available, and
+    /// the matcher, who knows the old hold, decides.
+    fn replace(
+        &mut self,
+        sequence: Sequence,
+        account: AccountId,
+        spec: &MarketSpec,
+        asset: AssetId,
+        new_hold: Amount,
+    ) -> Result<Decision, Refusal> {
+        let held = match self.ledger.try_hold(account, asset, new_hold) {
+            Ok(()) => new_hold,
+            Err(available) => {
+                if let refusal @ Refusal::WaitUntil(_) = self.insufficient(account) {
+                    return Err(refusal);
+                }
+                if !available.is_zero() {
+                    self.ledger.hold(account, asset, available);
+                }
+                available
+            }
+        };
+        self.market_group_until[market_group(spec.market)] = sequence.0;
+        self.ledger.account_mut(account).expect("an account that was looked up").in_flight_until = sequence.0;
+        Ok(Decision::Order(OrderTerms { held, maker_rate: spec.maker_rate, taker_rate: spec.taker_rate }))
+    }
+
+    fn request_withdrawal(
+        &mut self,
+        sequence: Sequence,
+        account: AccountId,
+        asset: AssetId,
+        amount: Amount,
+    ) -> Decision {
+        let withdrawal = WithdrawalId(sequence.0);
+        self.ledger.hold(account, asset, amount);
+        let (state, external_id) = (WithdrawalState::Requested, ExternalId::default());
+        self.withdrawals.insert(withdrawal, Withdrawal { account, asset, amount, state, external_id });
+        Decision::Done(Event::WithdrawalRequested { withdrawal, account, asset, amount })
+    }
+
+    /// The account does not cover what is asked of it: so it is, if nothing in flight could still change it.
+    #[cold]
+    fn insufficient(&self, account: AccountId) -> Refusal {
+        let record = self.ledger.account(account).expect("an account that was looked up");
+        let mut until = record.in_flight_until;
+        if record.open_orders_max > 0 {
+            let mut groups = record.market_groups;
+            while groups != 0 {
+                until = until.max(self.market_group_until[groups.trailing_zeros() as usize]);
+                groups &= groups - 1;
+            }
+        }
+        if until > self.settled.0 {
+            Refusal::WaitUntil(Sequence(until))
+        } else {
+            Refusal::Exact(RejectReason::InsufficientAvailable)
+        }
+    }
+
+    fn covered(&self, account: AccountId, asset: AssetId, amount: Amount) -> Result<(), Refusal> {
+        if self.ledger.balance(account, asset).available >= amount { Ok(()) } else { Err(self.insufficient(account)) }
+    }
+
+    /// Everything before this command must have been settled.
+    fn barrier(&self) -> Result<(), Refusal> {
+        if self.settled >= self.passed_on { Ok(()) } else { Err(Refusal::WaitUntil(self.passed_on)) }
+    }
+
+    fn order_done(&mut self, account: AccountId) {
+        let record = self.ledger.account_mut(account).expect("the owner of an order exists");
+        record.open_orders_max = record.open_orders_max.checked_sub(1).expect("an order closes once");
+        if record.open_orders_max == 0 {
+            record.market_groups = 0;
+        }
+    }
+
+    #[inline]
+    fn existing_account(&mut self, account: AccountId) -> Result<&mut Account, Refusal> {
+        self.ledger.account_mut(account).ok_or(Refusal::Exact(RejectReason::UnknownAccount))
+    }
+
+    #[inline]
+    fn active_account(&mut self, account: AccountId) -> Result<&mut Account, Refusal> {
+        let record = self.existing_account(account)?;
+        if record.suspended { Err(Refusal::Exact(RejectReason::AccountSuspended)) } else { Ok(record) }
+    }
+
+    fn existing_asset(&self, asset: AssetId) -> Result<(), Refusal> {
+        check(self.asset(asset).is_some(), RejectReason::UnknownAsset)
+    }
+
+    #[inline]
+    fn market(&self, market: MarketId) -> Result<&MarketSpec, Refusal> {
+        let spec = self.markets.get(usize::from(market.0)).and_then(Option::as_ref);
+        spec.ok_or(Refusal::Exact(RejectReason::UnknownMarket))
+    }
+
+    fn known_withdrawal(&self, withdrawal: WithdrawalId) -> Result<Withdrawal, Refusal> {
+        self.withdrawals.get(&withdrawal).copied().ok_or(Refusal::Exact(RejectReason::UnknownWithdrawal))
+    }
+
+    fn not_halted(&self) -> Result<(), Refusal> {
+        check(!self.globally_halted, RejectReason::ExchangeHalted)
+    }
+}
+
+/// What an account looks like from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountView {
+    /// Which.
+    pub account: AccountId,
+    /// Whether it may order, transfer and withdraw.
+    pub suspended: bool,
+    /// What it has, assets ascending, without those it has nothing of.
+    pub balances: Vec<(AssetId, Balance)>,
+}
+
+/// Why a command does not go through, now or at all.
+enum Refusal {
+    Exact(RejectReason),
+    WaitUntil(Sequence),
+}
+
+#[inline]
+fn check(holds: bool, reason: RejectReason) -> Result<(), Refusal> {
+    if holds { Ok(()) } else { Err(Refusal::Exact(reason)) }
+}
+
+fn check_amount(amount: Amount) -> Result<(), Refusal> {
+    check(!amount.is_zero(), RejectReason::ZeroAmount)?;
+    check(amount.0 <= AMOUNT_MAX, RejectReason::AmountTooLarge)
+}
+
+fn check_rates(maker_rate: FeeRate, taker_rate: FeeRate) -> Result<(), Refusal> {
+    check(maker_rate.is_in_range() && taker_rate.is_in_range(), RejectReason::FeeRateOutOfRange)?;
+    check(maker_rate.0 + taker_rate.0 >= 0, RejectReason::FeeRatesSumNegative)
+}
+
+#[inline]
+fn base_amount(spec: &MarketSpec, quantity: Quantity) -> Result<Amount, Refusal> {
+    check(!quantity.is_zero(), RejectReason::ZeroQuantity)?;
+    spec.base_amount(quantity).ok_or(Refusal::Exact(RejectReason::QuantityTooLarge))
+}
+
+/// What a limit order can cost at worst, in quote, fee included.
+#[inline]
+fn limit_worst_case(spec: &MarketSpec, price: Price, quantity: Quantity) -> Result<Amount, Refusal> {
+    check(!price.is_zero(), RejectReason::ZeroPrice)?;
+    check(price.0 <= PRICE_MAX, RejectReason::PriceTooLarge)?;
+    base_amount(spec, quantity)?;
+    let too_large = Refusal::Exact(RejectReason::NotionalTooLarge);
+    let Some(notional) = spec.notional(price, quantity) else { return Err(too_large) };
+    let worst_case = notional.0 + MarketSpec::hold_rate(spec.maker_rate, spec.taker_rate).fee_floor(notional);
+    if worst_case <= AMOUNT_MAX { Ok(Amount(worst_case)) } else { Err(too_large) }
+}
+
+#[inline]
+const fn charge_and_rebate(fee: i64) -> (u64, u64) {
+    if fee >= 0 { (fee.unsigned_abs(), 0) } else { (0, fee.unsigned_abs()) }
+}
+
+#[inline]
+const fn market_group(market: MarketId) -> usize {
+    market.0 as usize % 64
+}
+
+fn put<T>(list: &mut Vec<Option<T>>, index: u16, value: T) {
+    let index = usize::from(index);
+    if list.len() <= index {
+        list.resize_with(index + 1, || None);
+    }
+    list[index] = Some(value);
+}
