@@ -119,10 +119,10 @@ impl Ledger {
     #[inline]
     pub(super) fn balance(&self, account: AccountId, asset: AssetId) -> Balance {
         let Some(record) = self.account(account) else { return Balance::default() };
-        self.entries(record)
-            .iter()
-            .find(|entry| entry.asset == asset)
-            .map_or_else(Balance::default, |entry| Balance { available: Amount(entry.available), held: Amount(entry.held) })
+        self.entries(record).iter().find(|entry| entry.asset == asset).map_or_else(Balance::default, |entry| Balance {
+            available: Amount(entry.available),
+            held: Amount(entry.held),
+        })
     }
 
     /// An account's balances that are not zero, assets ascending.

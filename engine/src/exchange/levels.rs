@@ -219,7 +219,7 @@ const fn slot_at(price: u64, level: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, btree_map::Entry};
 
     use super::*;
     use crate::types::PRICE_MAX;
@@ -243,8 +243,8 @@ mod tests {
                         expected.remove(&some);
                         levels.remove(Price(some));
                     }
-                } else if !expected.contains_key(&price) {
-                    expected.insert(price, value);
+                } else if let Entry::Vacant(vacant) = expected.entry(price) {
+                    vacant.insert(value);
                     levels.insert(Price(price), value);
                 }
                 let probe = random() % (spread + 2);

@@ -121,7 +121,7 @@ pub struct Withdrawal {
 }
 
 /// The half of the exchange that owns balances.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Risk {
     pub(super) ledger: Ledger,
     pub(super) assets: Vec<Option<AssetSpec>>,
@@ -134,10 +134,26 @@ pub struct Risk {
     /// The last sequence passed on to the matcher.
     passed_on: Sequence,
     /// By market number modulo 64: the last command that may change the accounts with orders there.
-    market_group_until: Box<MarketGroups>,
+    market_group_until: Vec<u64>,
 }
 
-type MarketGroups = [u64; 64];
+const MARKET_GROUPS: usize = 64;
+
+impl Default for Risk {
+    fn default() -> Self {
+        Self {
+            ledger: Ledger::default(),
+            assets: Vec::new(),
+            markets: Vec::new(),
+            globally_halted: false,
+            credited: HashSet::default(),
+            withdrawals: HashMap::default(),
+            settled: Sequence(0),
+            passed_on: Sequence(0),
+            market_group_until: vec![0; MARKET_GROUPS],
+        }
+    }
+}
 
 impl Risk {
     /// Decides the command at `sequence`, which follows the last one decided.
@@ -617,7 +633,7 @@ const fn charge_and_rebate(fee: i64) -> (u64, u64) {
 
 #[inline]
 const fn market_group(market: MarketId) -> usize {
-    market.0 as usize % 64
+    market.0 as usize % MARKET_GROUPS
 }
 
 fn put<T>(list: &mut Vec<Option<T>>, index: u16, value: T) {

@@ -1,0 +1,199 @@
+//! One side of one market's book: price levels, each a queue of orders, the oldest first.
+
+use super::{
+    levels::PriceLevels,
+    orders::{NONE, Orders},
+};
+use crate::types::{Price, Quantity, Side};
+
+/// All orders at one price.
+#[derive(Clone, Debug)]
+pub(super) struct Level {
+    pub(super) price: Price,
+    /// The sum of what is open.
+    pub(super) quantity: Quantity,
+    pub(super) orders: u32,
+    pub(super) oldest: u32,
+    newest: u32,
+}
+
+/// The bids or the asks of a market.
+#[derive(Clone, Debug)]
+pub(super) struct BookSide {
+    side: Side,
+    by_price: PriceLevels,
+    levels: Vec<Level>,
+    free: Vec<u32>,
+    best: u32,
+}
+
+impl BookSide {
+    pub(super) fn new(side: Side) -> Self {
+        Self { side, by_price: PriceLevels::default(), levels: Vec::new(), free: Vec::new(), best: NONE }
+    }
+
+    /// The level at the best price: the highest bid, the lowest ask.
+    #[inline]
+    pub(super) fn best(&self) -> Option<&Level> {
+        if self.best == NONE { None } else { Some(&self.levels[self.best as usize]) }
+    }
+
+    /// Whether an order of the other side with this limit would trade here.
+    #[inline]
+    pub(super) fn trades_at(&self, limit: Price) -> bool {
+        self.best().is_some_and(|level| self.is_within(level.price, limit))
+    }
+
+    /// Whether a level of this side at `price` is acceptable to an order of the other side limited to `limit`.
+    #[inline]
+    pub(super) const fn is_within(&self, price: Price, limit: Price) -> bool {
+        match self.side {
+            Side::Sell => price.0 <= limit.0,
+            Side::Buy => price.0 >= limit.0,
+        }
+    }
+
+    /// The levels from the best price on.
+    pub(super) fn levels(&self) -> impl Iterator<Item = &Level> {
+        std::iter::successors(self.best(), |level| {
+            self.worse_than(level.price).map(|index| &self.levels[index as usize])
+        })
+    }
+
+    /// The slots of the orders, best price first and at a price the oldest first.
+    pub(super) fn slots_in_turn<'a>(&'a self, orders: &'a Orders) -> impl Iterator<Item = u32> + 'a {
+        self.levels().flat_map(|level| {
+            std::iter::successors(Some(level.oldest), |&slot| {
+                let newer = orders.get(slot).newer;
+                (newer != NONE).then_some(newer)
+            })
+        })
+    }
+
+    /// Puts the order in `slot` at the end of its price's queue.
+    #[inline]
+    pub(super) fn append(&mut self, orders: &mut Orders, slot: u32) {
+        let (price, remaining) = (orders.get(slot).price, orders.get(slot).remaining);
+        let index = self.level_at(price);
+        let level = &mut self.levels[index as usize];
+        let order = orders.get_mut(slot);
+        (order.level, order.older, order.newer) = (index, level.newest, NONE);
+        if level.newest == NONE {
+            level.oldest = slot;
+        } else {
+            orders.get_mut(level.newest).newer = slot;
+        }
+        level.newest = slot;
+        level.quantity.0 += remaining.0;
+        level.orders += 1;
+    }
+
+    /// Takes the order in `slot`, with what is open of it, out of its queue.
+    #[inline]
+    pub(super) fn unlink(&mut self, orders: &mut Orders, slot: u32) {
+        let order = orders.get(slot);
+        let (index, older, newer, remaining) = (order.level, order.older, order.newer, order.remaining);
+        let level = &mut self.levels[index as usize];
+        level.quantity.0 -= remaining.0;
+        level.orders -= 1;
+        if level.orders == 0 {
+            self.remove_level(index);
+            return;
+        }
+        if older == NONE {
+            level.oldest = newer;
+        } else {
+            orders.get_mut(older).newer = newer;
+        }
+        if newer == NONE {
+            level.newest = older;
+        } else {
+            orders.get_mut(newer).older = older;
+        }
+    }
+
+    /// The order of a level became smaller by `quantity`.
+    #[inline]
+    pub(super) fn shrink(&mut self, level: u32, quantity: Quantity) {
+        self.levels[level as usize].quantity.0 -= quantity.0;
+    }
+
+    #[inline]
+    fn level_at(&mut self, price: Price) -> u32 {
+        if self.best != NONE && self.levels[self.best as usize].price == price {
+            return self.best;
+        }
+        if let Some(index) = self.by_price.get(price) {
+            return index;
+        }
+        let level = Level { price, quantity: Quantity::ZERO, orders: 0, oldest: NONE, newest: NONE };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.levels[index as usize] = level;
+                index
+            }
+            None => {
+                self.levels.push(level);
+                u32::try_from(self.levels.len() - 1).expect("fewer levels than orders")
+            }
+        };
+        self.by_price.insert(price, index);
+        let is_best = self.best == NONE || !self.is_within(self.levels[self.best as usize].price, price);
+        if is_best {
+            self.best = index;
+        }
+        index
+    }
+
+    fn remove_level(&mut self, index: u32) {
+        let price = self.levels[index as usize].price;
+        self.by_price.remove(price);
+        self.free.push(index);
+        if index == self.best {
+            self.best = self.worse_than(price).unwrap_or(NONE);
+        }
+    }
+
+    /// The next level behind `price`.
+    #[inline]
+    fn worse_than(&self, price: Price) -> Option<u32> {
+        match self.side {
+            Side::Sell => self.by_price.above(price),
+            Side::Buy => self.by_price.below(price),
+        }
+    }
+
+    /// Checks queues, sums and the best price against each other.
+    pub(super) fn check(&self, orders: &Orders) -> Result<usize, String> {
+        let mut count = 0;
+        let mut previous: Option<Price> = None;
+        for level in self.levels() {
+            if previous.is_some_and(|previous| self.is_within(level.price, previous) || level.price == previous) {
+                return Err(format!("{} levels out of order at price {}", self.side, level.price));
+            }
+            previous = Some(level.price);
+            let (mut quantity, mut in_queue, mut older, mut slot) = (0, 0, NONE, level.oldest);
+            while slot != NONE {
+                let order = orders.get(slot);
+                if order.older != older
+                    || order.price != level.price
+                    || order.side != self.side
+                    || order.remaining.is_zero()
+                {
+                    return Err(format!("order {} is wrongly linked at {} {}", order.id, self.side, level.price));
+                }
+                quantity += order.remaining.0;
+                in_queue += 1;
+                (older, slot) = (slot, order.newer);
+            }
+            if (quantity, in_queue, older) != (level.quantity.0, level.orders, level.newest) {
+                return Err(format!("{} level {} does not sum to its orders", self.side, level.price));
+            }
+            count += in_queue as usize;
+        }
+        if self.levels.len() - self.free.len() != self.levels().count() {
+            return Err(format!("{} levels are lost", self.side));
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,218 @@
+//! The state as canonical bytes, its hash, and the checks of its invariants.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::{Exchange, RULES_VERSION, Risk, WithdrawalState, view::in_turn};
+use crate::types::{AMOUNT_MAX, AccountId, AssetId};
+
+/// A hash over the whole state: blake3 over its canonical bytes. Two exchanges with the same hash hold the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StateHash(pub [u8; 32]);
+
+impl fmt::Display for StateHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for StateHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "StateHash({self})")
+    }
+}
+
+/// Writes little-endian integers into a buffer that is handed on when it is full enough.
+struct Canonical<'a> {
+    buffer: Vec<u8>,
+    sink: &'a mut dyn FnMut(&[u8]),
+}
+
+const BUFFER_BYTES: usize = 1 << 16;
+
+impl Canonical<'_> {
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        if self.buffer.len() + N > BUFFER_BYTES {
+            (self.sink)(&self.buffer);
+            self.buffer.clear();
+        }
+        self.buffer.extend_from_slice(&bytes);
+    }
+
+    fn length(&mut self, length: usize) {
+        self.put((length as u64).to_le_bytes());
+    }
+}
+
+impl Exchange {
+    /// The hash over all balances, orders, queues, markets and withdrawals; not over how the state came about.
+    ///
+    /// Walks the whole state: milliseconds per hundred thousand orders and balances.
+    #[must_use]
+    pub fn state_hash(&self) -> StateHash {
+        let mut hasher = blake3::Hasher::new();
+        self.canonical_state(&mut |bytes| {
+            hasher.update(bytes);
+        });
+        StateHash(*hasher.finalize().as_bytes())
+    }
+
+    /// Hands the bytes that are hashed to `sink`, piece by piece; the rules above say what they are.
+    pub fn canonical_state(&self, sink: &mut dyn FnMut(&[u8])) {
+        let mut out = Canonical { buffer: Vec::with_capacity(BUFFER_BYTES), sink };
+        let (risk, matcher) = (&self.risk, &self.matcher);
+        out.put(RULES_VERSION.to_le_bytes());
+        out.put([matcher.global_status() as u8]);
+
+        out.length(risk.assets.iter().flatten().count());
+        for asset in risk.assets.iter().flatten() {
+            out.put(asset.asset.0.to_le_bytes());
+            out.put(asset.symbol.to_bytes());
+            out.put([asset.scale]);
+            for balance in risk.ledger.system(asset.asset) {
+                out.put(balance.to_le_bytes());
+            }
+        }
+
+        out.length(matcher.markets().count());
+        for market in matcher.markets() {
+            let spec = &market.spec;
+            out.put(spec.market.0.to_le_bytes());
+            out.put(spec.base.0.to_le_bytes());
+            out.put(spec.quote.0.to_le_bytes());
+            out.put(spec.lot_size.0.to_le_bytes());
+            out.put(spec.tick_value.0.to_le_bytes());
+            out.put(spec.maker_rate.0.to_le_bytes());
+            out.put(spec.taker_rate.0.to_le_bytes());
+            out.put([market.status as u8]);
+        }
+
+        out.length(risk.ledger.accounts().count());
+        for (account, record) in risk.ledger.accounts() {
+            out.put(account.0.to_le_bytes());
+            out.put([u8::from(record.suspended)]);
+            let balances = risk.ledger.balances(record);
+            out.length(balances.len());
+            for (asset, balance) in balances {
+                out.put(asset.0.to_le_bytes());
+                out.put(balance.available.0.to_le_bytes());
+                out.put(balance.held.0.to_le_bytes());
+            }
+        }
+
+        let mut credited: Vec<_> = risk.credited.iter().copied().collect();
+        credited.sort_unstable();
+        out.length(credited.len());
+        for (asset, external_id) in credited {
+            out.put(asset.0.to_le_bytes());
+            out.put(external_id.0);
+        }
+
+        let mut withdrawals: Vec<_> = risk.withdrawals.iter().collect();
+        withdrawals.sort_unstable_by_key(|(id, _)| **id);
+        out.length(withdrawals.len());
+        for (id, withdrawal) in withdrawals {
+            out.put(id.0.to_le_bytes());
+            out.put(withdrawal.account.0.to_le_bytes());
+            out.put(withdrawal.asset.0.to_le_bytes());
+            out.put(withdrawal.amount.0.to_le_bytes());
+            out.put([withdrawal.state as u8]);
+            out.put(withdrawal.external_id.0);
+        }
+
+        for market in matcher.markets() {
+            for side in [&market.bids, &market.asks] {
+                out.length(in_turn(side, matcher.orders()).count());
+                for order in in_turn(side, matcher.orders()) {
+                    out.put(order.id.0.to_le_bytes());
+                    out.put(order.account.0.to_le_bytes());
+                    out.put(order.client_order_id.0.to_le_bytes());
+                    out.put([u8::from(order.post_only)]);
+                    out.put(order.price.0.to_le_bytes());
+                    out.put(order.remaining.0.to_le_bytes());
+                    out.put(order.maker_rate.0.to_le_bytes());
+                    out.put(order.taker_rate.0.to_le_bytes());
+                    out.put(order.taker_notional.to_le_bytes());
+                    out.put(order.maker_notional.to_le_bytes());
+                }
+            }
+        }
+        (out.sink)(&out.buffer);
+    }
+
+    /// Checks what must always hold: every asset sums to zero over all accounts, what is held is exactly what open
+    /// orders and requested withdrawals need, and the books are in order and not crossed.
+    ///
+    /// Walks the whole state.
+    ///
+    /// # Errors
+    /// The first thing that does not hold, in words.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        let mut held: BTreeMap<(AccountId, AssetId), u128> = BTreeMap::new();
+        let mut open_orders: BTreeMap<AccountId, u32> = BTreeMap::new();
+        let mut queued = 0;
+        for market in self.matcher.markets() {
+            let name = market.spec.market;
+            for (side, asset) in [(&market.bids, market.spec.quote), (&market.asks, market.spec.base)] {
+                queued += side.check(self.matcher.orders()).map_err(|error| format!("{name}: {error}"))?;
+                for order in in_turn(side, self.matcher.orders()) {
+                    *held.entry((order.account, asset)).or_default() += u128::from(order.hold(&market.spec).0);
+                    *open_orders.entry(order.account).or_default() += 1;
+                }
+            }
+            if let (Some(bid), Some(ask)) = (market.bids.best(), market.asks.best())
+                && bid.price >= ask.price
+            {
+                return Err(format!("{name}: bid {} crosses ask {}", bid.price, ask.price));
+            }
+        }
+        if queued != self.matcher.orders().len() {
+            return Err(format!("{queued} orders stand in queues, {} are open", self.matcher.orders().len()));
+        }
+        for withdrawal in self.risk.withdrawals.values() {
+            if withdrawal.state == WithdrawalState::Requested {
+                *held.entry((withdrawal.account, withdrawal.asset)).or_default() += u128::from(withdrawal.amount.0);
+            }
+        }
+        check_balances(&self.risk, &held, &open_orders)
+    }
+}
+
+fn check_balances(
+    risk: &Risk,
+    held: &BTreeMap<(AccountId, AssetId), u128>,
+    open_orders: &BTreeMap<AccountId, u32>,
+) -> Result<(), String> {
+    let mut sums: BTreeMap<AssetId, i128> = BTreeMap::new();
+    for asset in risk.assets.iter().flatten() {
+        sums.insert(asset.asset, risk.ledger.system(asset.asset).iter().sum());
+    }
+    for (account, record) in risk.ledger.accounts() {
+        for (asset, balance) in risk.ledger.balances(record) {
+            let needed = held.get(&(account, asset)).copied().unwrap_or(0);
+            if u128::from(balance.held.0) != needed {
+                return Err(format!(
+                    "{account} holds {} of {asset}; its orders and withdrawals need {needed}",
+                    balance.held
+                ));
+            }
+            let total = u128::from(balance.available.0) + u128::from(balance.held.0);
+            if total > u128::from(AMOUNT_MAX) {
+                return Err(format!("{account} has {total} of {asset}, more than there can be"));
+            }
+            *sums.entry(asset).or_default() += i128::try_from(total).expect("a balance is far below i128::MAX");
+        }
+        let open = open_orders.get(&account).copied().unwrap_or(0);
+        if record.open_orders_max != open {
+            return Err(format!("{account} counts {} open orders, {open} are open", record.open_orders_max));
+        }
+    }
+    for ((account, asset), needed) in held {
+        if u128::from(risk.balance(*account, *asset).held.0) != *needed {
+            return Err(format!("{account} holds too little of {asset}: {needed} is needed"));
+        }
+    }
+    match sums.into_iter().find(|(_, sum)| *sum != 0) {
+        Some((asset, sum)) => Err(format!("{asset} sums to {sum} over all accounts instead of zero")),
+        None => Ok(()),
+    }
+}
