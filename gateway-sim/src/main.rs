@@ -1,2 +1,3 @@
 //! The load simulator.
+#![forbid(unsafe_code)]
 fn main() {}
