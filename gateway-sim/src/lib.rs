@@ -6,3 +6,4 @@ pub mod arrivals;
 pub mod flow;
 pub mod market_data;
 pub mod random;
+pub mod replay;

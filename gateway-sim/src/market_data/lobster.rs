@@ -72,7 +72,8 @@ pub fn read(path: &Path) -> Result<Vec<Message>> {
         let least = u64::from(visible);
         messages.push(Message {
             line: line.line,
-            time_ns: line.decimal(0, 9, 0, u64::MAX)?,
+            // Written from a binary fraction: some have more places than the clock.
+            time_ns: line.decimal(0, 12, 0, u64::MAX)? / 1_000,
             kind,
             order: line.integer(2, least, u64::MAX)?,
             size: line.integer(3, least, SIZE_MAX)?,
