@@ -7,4 +7,5 @@
 pub mod command;
 pub mod event;
 pub mod exchange;
+pub mod journal;
 pub mod types;
