@@ -8,4 +8,5 @@ pub mod command;
 pub mod event;
 pub mod exchange;
 pub mod journal;
+pub mod pipeline;
 pub mod types;
