@@ -1,1 +1,35 @@
-//! Lock-free rings.
+//! Lock-free rings, the ways to wait on them, and a published position.
+//!
+//! This is the only crate of the workspace with `unsafe` code. It knows nothing of trading, never reads a
+//! clock to decide anything, and never allocates after a ring is built.
+//!
+//! ```text
+//! spsc        producer ─► ring ─► consumer            each item moves to one reader
+//!
+//! broadcast                     ┌─► consumer A ─┐
+//!             producer ─► ring ─┤               ├─► consumer C    C sees what A and B have released
+//!                               └─► consumer B ─┘
+//! ```
+//!
+//! - [`spsc`]: a bounded queue between one producer and one consumer.
+//! - [`broadcast`]: one producer, several consumers that each read every item in place, some behind others.
+//! - [`WaitStrategy`], [`Signal`] and [`Waiter`]: what a poller does when it finds nothing to do.
+//! - [`Cursor`]: one number with one writer and many readers.
+//! - [`prefetch_read`] and its relatives: hints to the processor.
+//!
+//! The rings themselves never wait and never wake anyone: a full or empty ring is an answer, and the
+//! caller chooses what to do with it.
+#![deny(missing_docs, unsafe_op_in_unsafe_fn)]
+
+pub mod broadcast;
+mod cursor;
+mod prefetch;
+mod slots;
+pub mod spsc;
+mod sync;
+mod wait;
+
+pub use cursor::{Cursor, CursorReader};
+pub use prefetch::{prefetch_read, prefetch_slice_index, prefetch_write};
+pub use slots::CapacityError;
+pub use wait::{CloseOnDrop, ParseWaitStrategyError, Signal, WaitStrategy, Waiter};

@@ -1,0 +1,162 @@
+//! The memory of a ring: a power of two of slots, addressed by ever-growing positions.
+//!
+//! It knows nothing of who may touch which slot when; both rings guarantee that, and it never drops items.
+
+use std::alloc::Layout;
+use std::error::Error;
+use std::fmt;
+use std::mem::MaybeUninit;
+
+use crate::sync::UnsafeCell;
+
+/// The capacity asked for cannot be that of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CapacityError {
+    /// A ring has at least one slot.
+    Zero,
+    /// The capacity, in items, is not a power of two.
+    NotPowerOfTwo(usize),
+    /// So many items do not fit the address space.
+    TooLarge(usize),
+}
+
+impl fmt::Display for CapacityError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero => write!(formatter, "the capacity of a ring must not be zero"),
+            Self::NotPowerOfTwo(capacity) => {
+                write!(formatter, "the capacity of a ring must be a power of two, not {capacity}")
+            }
+            Self::TooLarge(capacity) => {
+                write!(formatter, "a ring of {capacity} items does not fit the address space")
+            }
+        }
+    }
+}
+
+impl Error for CapacityError {}
+
+type Slot<T> = UnsafeCell<MaybeUninit<T>>;
+
+/// The slots of a ring; position `p` lives in slot `p % capacity`.
+pub(crate) struct Slots<T> {
+    /// Its length is a power of two.
+    cells: Box<[Slot<T>]>,
+}
+
+impl<T> Slots<T> {
+    pub(crate) fn new(capacity: usize) -> Result<Self, CapacityError> {
+        if capacity == 0 {
+            return Err(CapacityError::Zero);
+        }
+        if !capacity.is_power_of_two() {
+            return Err(CapacityError::NotPowerOfTwo(capacity));
+        }
+        if Layout::array::<Slot<T>>(capacity).is_err() {
+            return Err(CapacityError::TooLarge(capacity));
+        }
+        Ok(Self { cells: (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect() })
+    }
+
+    #[inline]
+    pub(crate) fn capacity(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Moves an item into the slot of a position; what was there is forgotten, not dropped.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else may touch the slot during the call, nor hold a reference into it.
+    #[inline]
+    pub(crate) unsafe fn write(&self, position: u64, item: T) {
+        // SAFETY: the pointer is valid, and the caller guarantees that the slot is theirs alone.
+        self.cell(position).with_mut(|slot| unsafe { slot.write(MaybeUninit::new(item)) });
+    }
+
+    /// Copies items into the slots from a position on.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Slots::write`], for each of the slots; there must be no more items than slots.
+    #[inline]
+    pub(crate) unsafe fn write_slice(&self, position: u64, items: &[T])
+    where
+        T: Copy,
+    {
+        debug_assert!(items.len() <= self.capacity());
+        let start = self.index(position);
+        let (before_wrap, after_wrap) = items.split_at(items.len().min(self.capacity() - start));
+        for (cells, items) in [(&self.cells[start..], before_wrap), (&self.cells[..], after_wrap)] {
+            for (cell, item) in cells.iter().zip(items) {
+                // SAFETY: as in `write`, for this slot.
+                cell.with_mut(|slot| unsafe { slot.write(MaybeUninit::new(*item)) });
+            }
+        }
+    }
+
+    /// Moves the item out of the slot of a position.
+    ///
+    /// # Safety
+    ///
+    /// The slot must hold an item that was written before the call, nobody may write it during the call,
+    /// and the item must not be used through the slot again.
+    #[inline]
+    pub(crate) unsafe fn read(&self, position: u64) -> T {
+        // SAFETY: the pointer is valid; the caller guarantees an initialised slot that is moved out of once.
+        self.cell(position).with(|slot| unsafe { slot.read().assume_init() })
+    }
+
+    /// Borrows the item in the slot of a position.
+    ///
+    /// # Safety
+    ///
+    /// The slot must hold an item that was written before the call, and nobody may write or move out of
+    /// the slot while the reference lives.
+    #[inline]
+    pub(crate) unsafe fn get(&self, position: u64) -> &T {
+        // SAFETY: the pointer is valid while `self` is; the caller guarantees an initialised slot that
+        // stays untouched.
+        self.cell(position).with(|slot| unsafe { (*slot).assume_init_ref() })
+    }
+
+    #[inline]
+    fn index(&self, position: u64) -> usize {
+        position as usize & (self.cells.len() - 1)
+    }
+
+    #[inline]
+    fn cell(&self, position: u64) -> &Slot<T> {
+        let index = self.index(position);
+        debug_assert!(index < self.cells.len());
+        // SAFETY: the length is a power of two, since `new`, so the masked index is below it.
+        unsafe { self.cells.get_unchecked(index) }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capacities_that_cannot_be() {
+        let error = |capacity| Slots::<u64>::new(capacity).err().unwrap();
+        assert_eq!(error(0), CapacityError::Zero);
+        assert_eq!(error(12), CapacityError::NotPowerOfTwo(12));
+        assert_eq!(error(1 << 62), CapacityError::TooLarge(1 << 62));
+        assert_eq!(error(12).to_string(), "the capacity of a ring must be a power of two, not 12");
+        assert_eq!(Slots::<u64>::new(1).unwrap().capacity(), 1);
+    }
+
+    #[test]
+    fn slices_wrap() {
+        let slots = Slots::new(4).unwrap();
+        // SAFETY: one thread; four positions of four slots are written before they are read.
+        let read: Vec<u32> = unsafe {
+            slots.write_slice(6, &[1, 2, 3, 4]);
+            (6..10).map(|position| slots.read(position)).collect()
+        };
+        assert_eq!(read, [1, 2, 3, 4]);
+    }
+}
