@@ -2,8 +2,14 @@
 //! the report of both. The binary is a thin shell around this library; benchmarks and tests use [`flow`] directly.
 #![forbid(unsafe_code)]
 
+pub mod arguments;
 pub mod arrivals;
 pub mod flow;
+pub mod load;
+pub mod machine;
 pub mod market_data;
+pub mod progress;
 pub mod random;
 pub mod replay;
+pub mod report;
+pub mod session;

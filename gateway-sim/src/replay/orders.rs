@@ -29,7 +29,7 @@ pub const SELLER: AccountId = AccountId(2);
 pub const TAKER: AccountId = AccountId(3);
 
 /// What each account is given of each asset: enough for any file, and three of them stay within the limit.
-const DEPOSIT: Amount = Amount(AMOUNT_MAX / 4);
+pub const DEPOSIT: Amount = Amount(AMOUNT_MAX / 4);
 
 /// What is traded, and in what.
 #[derive(Clone, Copy, Debug)]
