@@ -120,6 +120,10 @@ pub fn run(load: &Load) -> Result<Report> {
     let sent = sent?;
     let seconds = clock.now().0.saturating_sub(start.0) as f64 / 1e9;
     let after = session.pipeline.counters();
+    let published = after.commands - before.commands;
+    if published != sent.commands {
+        bail!("{} commands were accepted and {published} came out; this is a defect", sent.commands);
+    }
     let latency = session.pipeline.latency()?;
     let (mut report, _) = session.finish(title(load), &Measured { before, after, seconds, latency })?;
     report.load = Some(LoadFigures {

@@ -24,11 +24,27 @@ fn main() -> ExitCode {
             ExitCode::from(STATE_HASH_DIFFERS)
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
-            let usage = matches!(error.downcast_ref(), Some(PipelineError::SpinsTooMuch { .. }));
-            ExitCode::from(if usage { USAGE } else { FAILED })
+            eprintln!("error: {}", describe(&error));
+            if matches!(error.downcast_ref(), Some(PipelineError::SpinsTooMuch { .. })) {
+                eprintln!("--force-busy-spin forces it");
+                return ExitCode::from(USAGE);
+            }
+            ExitCode::from(FAILED)
         }
     }
+}
+
+/// The error and its causes on one line. Some name their cause themselves: it is not said twice.
+fn describe(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn run(task: &Task, json: Option<PathBuf>) -> Result<Report> {

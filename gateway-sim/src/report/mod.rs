@@ -75,10 +75,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether the journal led back to the same state.
+    /// Whether the journal held every command and led back to the same state.
     #[must_use]
     pub fn reopened_to_the_same_state(&self) -> bool {
-        self.state_hash == self.state_hash_reopened
+        self.state_hash == self.state_hash_reopened && self.reopen_commands == self.setup_commands + self.commands
     }
 
     /// Writes it as JSON.
