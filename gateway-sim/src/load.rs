@@ -32,8 +32,9 @@ const LEAD: Duration = Duration::from_millis(20);
 const BURST: usize = 64;
 /// A sleep takes about this much longer than asked.
 const SLEEP_EXCESS_NS: u64 = 60_000;
-/// How long the generator sleeps when a core must be left to the exchange.
-const NAP: Duration = Duration::from_micros(50);
+/// How long the generator sleeps when a core must be left to the exchange; yielding instead takes the core from it
+/// (at 200,000 per second on two busy cores the median end to end was 0.2 ms with sleeps, 4 to 12 ms with yields).
+const NAP: Duration = Duration::from_micros(20);
 const LATE_MAX_NS: u64 = 600_000_000_000;
 
 /// What is run.
@@ -280,10 +281,8 @@ impl Generator {
     fn run(mut self) -> Result<Sent, SubmitError> {
         let mut sent = Sent::default();
         loop {
-            let now = self.clock.now().0.saturating_sub(self.start.0);
-            let begun = self.clock.now() >= self.start;
             let mut busy = false;
-            if begun {
+            if let Some(now) = self.clock.now().0.checked_sub(self.start.0) {
                 for lane in &mut self.lanes {
                     busy |= lane.send(self.start, now, &mut sent)?;
                 }
@@ -292,8 +291,7 @@ impl Generator {
             if busy {
                 thread::sleep(NAP);
             } else {
-                let reached = self.clock.now().0;
-                self.wait((self.start.0 + next).saturating_sub(reached));
+                self.wait((self.start.0 + next).saturating_sub(self.clock.now().0));
             }
         }
     }
