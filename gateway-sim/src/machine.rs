@@ -8,7 +8,7 @@ use serde::Serialize;
 pub const COMMIT: &str = env!("GIT_COMMIT");
 
 /// The machine.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Machine {
     /// The processor's model.
     pub processor: String,

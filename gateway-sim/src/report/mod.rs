@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The result of a run. Counts and latencies are those of the run proper, without its setup.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// What was run.
     pub title: String,
@@ -93,7 +93,7 @@ impl Report {
 }
 
 /// What commands met at the stages.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Stages {
     /// Until durable.
     pub journal: Stage,
@@ -106,7 +106,7 @@ pub struct Stages {
 }
 
 /// What commands met at one stage.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Stage {
     /// From when a command was ready for the stage until the stage took it.
     pub wait_ns: Percentiles,
@@ -158,5 +158,34 @@ impl From<&Histogram<u64>> for Percentiles {
             p9999: at(0.9999),
             max: histogram.max(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Report;
+
+    #[test]
+    fn another_state_or_a_lost_command_is_noticed() {
+        let equal = Report {
+            setup_commands: 3,
+            commands: 4,
+            reopen_commands: 7,
+            state_hash: "aa".to_owned(),
+            state_hash_reopened: "aa".to_owned(),
+            ..Report::default()
+        };
+        assert!(equal.reopened_to_the_same_state());
+        assert!(equal.to_string().contains("aa (equal; 7 commands"), "{equal}");
+        let other = Report { state_hash_reopened: "bb".to_owned(), ..equal.clone() };
+        assert!(!other.reopened_to_the_same_state());
+        assert!(other.to_string().contains("bb (DIFFERENT; 7 commands"), "{other}");
+        assert!(!Report { reopen_commands: 6, ..equal }.reopened_to_the_same_state());
+    }
+
+    #[test]
+    fn a_journal_in_memory_is_called_so() {
+        let report = Report { file_system: "tmpfs on tmpfs".to_owned(), ..Report::default() };
+        assert!(report.to_string().contains("held in memory"), "{report}");
     }
 }

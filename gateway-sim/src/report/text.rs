@@ -54,6 +54,13 @@ impl fmt::Display for Report {
         line(&mut text, "topology", format_args!("{}, wait {}", self.topology, self.wait));
         line(&mut text, "durability", &self.durability);
         line(&mut text, "journal", format_args!("{} ({})", self.directory, self.file_system));
+        if self.file_system.starts_with("tmpfs") {
+            line(
+                &mut text,
+                "",
+                "held in memory: making it durable costs nothing there; --data names a directory on a disk",
+            );
+        }
         text.push('\n');
         line(
             &mut text,
