@@ -1,7 +1,12 @@
 //! A crash at every write, with every choice of the sectors that arrived: what was committed survives, and what was
 //! not comes back whole or not at all. Also failing writes and syncs without a crash.
 
-use engine::journal::{Durability, Journal, JournalError, MemoryStorage, OpenError, Options, Storage};
+use engine::{
+    journal::{
+        Durability, Journal, JournalError, JournalReader, MemoryStorage, OpenError, Options, Storage, Tail, TornTail,
+    },
+    types::Sequence,
+};
 
 use super::{Numbers, check, command, fill, small};
 
@@ -49,6 +54,15 @@ fn check_image(image: &MemoryStorage, chosen: u32, count: u32, acknowledged: u64
     assert_eq!(found, if whole { appended } else { acknowledged });
     let created = appended > 0;
     assert_eq!(torn.is_some(), created && !whole && chosen != 0);
+
+    // Whoever only reads sees the same.
+    if created {
+        let mut reader = JournalReader::open(image.clone()).unwrap();
+        assert_eq!(reader.by_ref().map(Result::unwrap).count() as u64, found);
+        let expected = torn.clone().map_or(Tail::Clean, Tail::Torn);
+        assert_eq!(reader.into_tail().unwrap(), expected);
+        assert_eq!(JournalReader::open(image.clone()).unwrap().into_tail().unwrap(), expected);
+    }
 
     // A crash while the tail is cleared.
     if torn.is_some() {
@@ -173,4 +187,36 @@ fn a_crash_before_the_first_header_leaves_an_empty_journal() {
     storage.create(1, 4 * 512).unwrap();
     assert_eq!(check(&storage, &small()).unwrap(), (0, None));
     assert_eq!(storage.segments().unwrap(), [0]);
+}
+
+#[test]
+fn a_torn_tail_is_reported_exactly() {
+    let storage = MemoryStorage::default();
+    let mut journal = Journal::open(storage.clone(), small()).unwrap().into_journal().unwrap();
+    fill(&mut journal, 5, &mut Numbers(8));
+    let offset = 512 * (1 + storage.writes() - 1);
+    storage.fail_at_write(1);
+    for sequence in 6..=27 {
+        journal.append(&command(sequence)).unwrap();
+    }
+    journal.commit().unwrap_err();
+    let unsynced = storage.unsynced();
+    assert_eq!(unsynced.len(), 3);
+
+    let mut torn = TornTail {
+        file: "memory/00000000.segment".to_owned(),
+        segment: 0,
+        offset,
+        bytes: 3 * 512,
+        after_sequence: Sequence(5),
+    };
+    let image = storage.crash(|sector| sector != unsynced[0]);
+    assert_eq!(check(&image, &small()).unwrap(), (5, Some(torn.clone())));
+    torn.bytes = 512;
+    let image = storage.crash(|sector| sector == unsynced[0]);
+    assert_eq!(check(&image, &small()).unwrap(), (5, Some(torn)));
+
+    // Once cleared, it is gone.
+    drop(Journal::open(image.clone(), small()).unwrap().into_journal().unwrap());
+    assert_eq!(check(&image, &small()).unwrap(), (5, None));
 }
