@@ -301,23 +301,17 @@ impl<S: Storage> Scan<S> {
         // A later segment has begun, so nothing more will be written to this one.
         self.expect_zeros_from(&place, place.offset)?;
         let mut next = open_segment(&self.storage, place.index + 1, self.access, self.sequence)?;
+        next.offset = SECTOR;
         let header = match self.segment_header(&next) {
             Ok(Some(header)) => header,
-            Ok(None) => return Ok(false),
-            Err(error) if is_sector_damage(&error) => {
-                next.offset = SECTOR;
-                if !(self.has_begun(next.index + 1)? || self.has_block_after(&next)?) {
-                    return Ok(false);
-                }
-                match self.segment_header(&next)? {
-                    Some(header) => header,
-                    None => return Err(self.damaged(&next, 0, Damage::AfterHole)),
-                }
-            }
-            Err(error) => return Err(error),
+            Err(error) if !is_sector_damage(&error) => return Err(error),
+            _ if !self.has_begun(next.index + 1)? && !self.has_block_after(&next)? => return Ok(false),
+            _ => match self.segment_header(&next)? {
+                Some(header) => header,
+                None => return Err(self.damaged(&next, 0, Damage::AfterHole)),
+            },
         };
         self.check_successor(&next, &header)?;
-        next.offset = SECTOR;
         self.block_head.epoch = header.epoch;
         self.place = next;
         self.next_block_shared()
@@ -331,7 +325,6 @@ impl<S: Storage> Scan<S> {
 
     /// Reads the block at a place afresh. Reads one sector first, as it is mostly called where nothing is yet.
     fn attempt_again(&mut self, place: &Place<S::Segment>, epoch: Epoch) -> Result<Attempt, OpenError> {
-        self.window.length = 0;
         if place.offset + SECTOR <= place.bytes {
             self.load_exactly(place, place.offset, SECTOR_BYTES)?;
         }
@@ -549,16 +542,18 @@ impl<S: Storage> Scan<S> {
         Ok(None)
     }
 
-    /// Whether something has been written to a segment's header.
-    fn has_begun(&self, index: u32) -> Result<bool, OpenError> {
+    /// Whether something has been written to the header of a segment from `first` on.
+    fn has_begun(&self, first: u32) -> Result<bool, OpenError> {
         let mut sector = [0; SECTOR_BYTES];
-        let read = self.storage.open(index, Access::Read).and_then(|segment| segment.read_exact_at(&mut sector, 0));
-        match read {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(source) => return Err(io_error(&self.storage, Some(index), 0, self.sequence, source)),
+        for index in first.. {
+            match self.storage.open(index, Access::Read).and_then(|segment| segment.read_exact_at(&mut sector, 0)) {
+                Ok(()) if is_zero(&sector) => {}
+                Ok(()) => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(source) => return Err(io_error(&self.storage, Some(index), 0, self.sequence, source)),
+            }
         }
-        Ok(!is_zero(&sector))
+        Ok(false)
     }
 
     /// Whether a block begins behind the first sector of the one at `place`, in the same segment.
@@ -766,11 +761,53 @@ mod tests {
         // An epoch begins with a block, and the header has that of the first one.
         assert!(matches!(damage_after(place, |header| header[12] = 2), (512, 6, Damage::Epoch { .. })));
         assert!(matches!(walk_after(place, |header| header[8] = 2), OpenError::Format { format: 2, .. }));
+        let block = SectorPlace { segment: 1, first: 1, sector: 1 };
+        assert!(matches!(damage_after(block, |block| block[28] = 2), (512, 6, Damage::Epoch { .. })));
 
         let first = SectorPlace { segment: 0, first: 0, sector: 0 };
         assert!(matches!(damage_after(first, |header| header[56] ^= 1), (0, 0, Damage::Chain { .. })));
         assert!(matches!(damage_after(first, |header| header[40] ^= 1), (0, 0, Damage::Chain { .. })));
         assert!(matches!(damage_after(first, |header| header[24] = 2), (0, 0, Damage::Gap { .. })));
         assert!(matches!(walk_after(first, |header| header[8] = 2), OpenError::Format { format: 2, .. }));
+    }
+
+    /// Opens after `edit` of the last segment, and returns what is wrong with it.
+    fn damage_in_tail(edit: impl FnOnce(&mut [u8])) -> (u64, u64, Damage) {
+        let storage = journal();
+        let mut bytes = storage.contents(1).unwrap();
+        edit(&mut bytes);
+        storage.replace(1, bytes);
+        let mut opening = Journal::open(storage, Options::default()).unwrap();
+        match opening.try_for_each(|found| found.map(drop)).unwrap_err() {
+            OpenError::Damaged { offset, after, damage, .. } => (offset, after.0, damage),
+            error => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_torn_tail_that_is_wrong_is_refused() {
+        // The segment's header did not arrive, and the block that did follows another one.
+        let first = SectorPlace { segment: 1, first: 1, sector: 1 };
+        let damage = damage_in_tail(|segment| {
+            let mut payload = segment[SECTOR_BYTES..2 * SECTOR_BYTES - 4].to_vec();
+            payload[40] ^= 1;
+            segment[..3 * SECTOR_BYTES].fill(0);
+            seal_sector(&mut segment[SECTOR_BYTES..2 * SECTOR_BYTES], first, &payload);
+        });
+        assert!(matches!(damage, (512, 6, Damage::Chain { .. })), "{damage:?}");
+
+        // A block of two sectors, of which one is missing and a third one is there.
+        let second = SectorPlace { segment: 1, first: 1, sector: 2 };
+        let third = SectorPlace { sector: 3, ..second };
+        let two_sectors = |segment: &mut [u8], extra: bool| {
+            let mut payload = segment[SECTOR_BYTES..2 * SECTOR_BYTES - 4].to_vec();
+            payload[5] = 2;
+            segment[SECTOR_BYTES..].fill(0);
+            seal_sector(&mut segment[SECTOR_BYTES..2 * SECTOR_BYTES], first, &payload);
+            if extra {
+                seal_sector(&mut segment[3 * SECTOR_BYTES..4 * SECTOR_BYTES], third, &[1]);
+            }
+        };
+        assert_eq!(damage_in_tail(|segment| two_sectors(segment, true)), (1536, 6, Damage::AfterHole));
     }
 }
