@@ -201,12 +201,25 @@ fn a_reader_tells_damage_from_what_is_being_written() {
     assert_eq!(reader.next().unwrap().unwrap(), command(16));
 
     // Before it there is damage.
-    for (segment, after) in [(0, 1), (1, 8)] {
+    for (segment, sector, after) in [(0, 2, 1), (0, 7, 6), (1, 2, 8), (2, 1, 14)] {
         let storage = one_by_one(ID, 16);
-        storage.flip_bit(segment, (2 * SECTOR + 100) * 8);
+        storage.flip_bit(segment, (sector * SECTOR + 100) * 8);
         let mut reader = JournalReader::open(storage).unwrap();
         assert_eq!(reader.by_ref().take(after).map(Result::unwrap).count(), after);
         assert!(matches!(reader.next(), Some(Err(OpenError::Damaged { damage: Damage::Sector, .. }))));
         assert!(reader.next().is_none());
     }
+
+    // So there is where nothing was ever written, once the next segment has begun.
+    let storage = one_by_one(ID, 5);
+    let mut journal = Journal::open(storage.clone(), small()).unwrap().into_journal().unwrap();
+    for sequence in 6..=27 {
+        journal.append(&command(sequence)).unwrap();
+    }
+    journal.commit().unwrap();
+    assert!(storage.segments().unwrap().len() == 2, "a block of three sectors does not fit behind five others");
+    storage.flip_bit(0, 8 * SECTOR * 8 - 1);
+    let mut reader = JournalReader::open(storage).unwrap();
+    assert_eq!(reader.by_ref().take(5).map(Result::unwrap).count(), 5);
+    assert!(matches!(reader.next(), Some(Err(OpenError::Damaged { damage: Damage::Sector, .. }))));
 }
