@@ -392,7 +392,8 @@ impl<S: Storage> Scan<S> {
         }
         // The first block of a segment was written with its header, and has its epoch.
         let with_header = place.index > 0 && place.offset == SECTOR;
-        if header.epoch != epoch && (with_header || header.epoch != epoch.next()) {
+        let fits = if with_header { header.epoch == epoch } else { header.epoch.can_follow(epoch) };
+        if !fits {
             return Err(Damage::Epoch { after: epoch, found: header.epoch });
         }
         if header.records == 0 || header.first_sequence.0.checked_add(u64::from(header.records)).is_none() {
@@ -442,7 +443,7 @@ impl<S: Storage> Scan<S> {
             Damage::Chain { expected: hash, found: header.previous }
         } else if header.first_sequence != sequence.next() {
             Damage::Gap { expected: sequence.next(), found: header.first_sequence }
-        } else if header.epoch != epoch && header.epoch != epoch.next() {
+        } else if !header.epoch.can_follow(epoch) {
             Damage::Epoch { after: epoch, found: header.epoch }
         } else {
             return Ok(());
@@ -473,12 +474,10 @@ impl<S: Storage> Scan<S> {
                             BlockHeader::decode(sector).map_err(|damage| self.damaged(place, offset, damage))?;
                         sectors_max = sectors_of(BLOCK_HEADER_BYTES + header.records_bytes as usize) as u64;
                         let block = Place { offset, ..place.clone() };
-                        // Under a header of its own the epoch may be the next one, as it may be anywhere else.
-                        let epoch = if header.epoch == self.block_head.epoch.next() && place.offset == 0 {
-                            header.epoch
-                        } else {
-                            self.block_head.epoch
-                        };
+                        // A header that did not arrive may have begun the next epoch.
+                        let before = self.block_head.epoch;
+                        let begins = place.offset == 0 && header.epoch.can_follow(before);
+                        let epoch = if begins { header.epoch } else { before };
                         self.check_block(&block, &header, epoch)
                             .map_err(|damage| self.damaged(place, offset, damage))?;
                     }
