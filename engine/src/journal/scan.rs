@@ -87,7 +87,7 @@ impl Window {
 /// What a try to read a block came to, other than damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attempt {
-    /// The block is whole, and is in `Scan::block` with its header in `Scan::header`.
+    /// The block is whole, and is in `Scan::block`.
     Complete,
     /// Its first sector is zero, or there is no room for one.
     Absent,
@@ -240,16 +240,13 @@ impl<S: Storage> Scan<S> {
     /// Reads the next block when nobody else writes, or finds out how the journal ends.
     pub fn next_block_alone(&mut self) -> Result<Option<Tail>, OpenError> {
         let place = self.place.clone();
-        // Where the first block of a segment is missing, the header written with it is torn, too.
-        let alone = place.index > 0 && place.offset == SECTOR;
-        let written = Place { offset: if alone { 0 } else { place.offset }, ..place.clone() };
         match self.attempt(&place, self.block_head.epoch)? {
             Attempt::Complete => return Ok(None),
-            Attempt::Incomplete => return self.torn(&written).map(Some),
+            Attempt::Incomplete => return self.torn(&place).map(Some),
             Attempt::Absent => {}
         }
-        if self.first_data(&written, written.offset)?.is_some() {
-            return self.torn(&written).map(Some);
+        if self.first_data(&place, place.offset)?.is_some() {
+            return self.torn(&place).map(Some);
         }
         let indexes = self.indexes()?;
         if !indexes.contains(&(place.index + 1)) {
@@ -277,26 +274,10 @@ impl<S: Storage> Scan<S> {
     /// Reads the next block while somebody may be writing; `false` when there is none that is complete.
     pub fn next_block_shared(&mut self) -> Result<bool, OpenError> {
         let place = self.place.clone();
-        let epoch = self.block_head.epoch;
-        if matches!(self.attempt(&place, epoch), Ok(Attempt::Complete)) {
-            return Ok(true);
-        }
-        let later = match self.attempt_again(&place, epoch) {
-            Ok(Attempt::Complete) => return Ok(true),
-            Ok(Attempt::Absent) => self.has_begun(place.index + 1)?,
-            Ok(Attempt::Incomplete) => self.has_begun(place.index + 1)? || self.has_block_after(&place)?,
-            Err(error) if is_sector_damage(&error) => {
-                self.has_begun(place.index + 1)? || self.has_block_after(&place)?
-            }
-            Err(error) => return Err(error),
-        };
-        if !later {
-            return Ok(false);
-        }
-        match self.attempt_again(&place, epoch)? {
-            Attempt::Complete => return Ok(true),
-            Attempt::Incomplete => return Err(self.damaged(&place, place.offset, Damage::AfterHole)),
-            Attempt::Absent => {}
+        match self.attempt_beside(&place, self.block_head.epoch)? {
+            None => return Ok(false),
+            Some(Attempt::Complete) => return Ok(true),
+            Some(_) => {}
         }
         // A later segment has begun, so nothing more will be written to this one.
         self.expect_zeros_from(&place, place.offset)?;
@@ -312,9 +293,37 @@ impl<S: Storage> Scan<S> {
             },
         };
         self.check_successor(&next, &header)?;
-        self.block_head.epoch = header.epoch;
-        self.place = next;
-        self.next_block_shared()
+        // Until its first block is complete, the segment can still turn out to be torn, and be cleared.
+        match self.attempt_beside(&next, header.epoch)? {
+            None => Ok(false),
+            Some(Attempt::Complete) => Ok(true),
+            Some(_) => Err(self.damaged(&next, next.offset, Damage::AfterHole)),
+        }
+    }
+
+    /// Reads the block at a place while somebody may be writing it; `None` when that may be so. `Absent` then says
+    /// that a later segment has begun.
+    fn attempt_beside(&mut self, place: &Place<S::Segment>, epoch: Epoch) -> Result<Option<Attempt>, OpenError> {
+        if matches!(self.attempt(place, epoch), Ok(Attempt::Complete)) {
+            return Ok(Some(Attempt::Complete));
+        }
+        let later = match self.attempt_again(place, epoch) {
+            Ok(Attempt::Complete) => return Ok(Some(Attempt::Complete)),
+            Ok(Attempt::Absent) => self.has_begun(place.index + 1)?,
+            Ok(Attempt::Incomplete) => self.has_begun(place.index + 1)? || self.has_block_after(place)?,
+            Err(error) if is_sector_damage(&error) => {
+                self.has_begun(place.index + 1)? || self.has_block_after(place)?
+            }
+            Err(error) => return Err(error),
+        };
+        if !later {
+            return Ok(None);
+        }
+        // What came before a later write is finished, and can be seen whole by now.
+        match self.attempt_again(place, epoch)? {
+            Attempt::Incomplete => Err(self.damaged(place, place.offset, Damage::AfterHole)),
+            attempt => Ok(Some(attempt)),
+        }
     }
 
     /// Decides how the journal ends. Gives a wrong answer while somebody writes.

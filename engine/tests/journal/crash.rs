@@ -55,13 +55,16 @@ fn check_image(image: &MemoryStorage, chosen: u32, count: u32, acknowledged: u64
     let created = appended > 0;
     assert_eq!(torn.is_some(), created && !whole && chosen != 0);
 
-    // Whoever only reads sees the same.
+    // Whoever only reads sees the same, and goes on when the journal does.
+    let mut beside = None;
     if created {
-        let mut reader = JournalReader::open(image.clone()).unwrap();
-        assert_eq!(reader.by_ref().map(Result::unwrap).count() as u64, found);
         let expected = torn.clone().map_or(Tail::Clean, Tail::Torn);
-        assert_eq!(reader.into_tail().unwrap(), expected);
+        let mut readers = [(); 2].map(|()| JournalReader::open(image.clone()).unwrap());
+        assert_eq!(readers.each_mut().map(|reader| reader.map(Result::unwrap).count() as u64), [found; 2]);
+        let [ended, going_on] = readers;
+        assert_eq!(ended.into_tail().unwrap(), expected);
         assert_eq!(JournalReader::open(image.clone()).unwrap().into_tail().unwrap(), expected);
+        beside = Some(going_on);
     }
 
     // A crash while the tail is cleared.
@@ -79,6 +82,12 @@ fn check_image(image: &MemoryStorage, chosen: u32, count: u32, acknowledged: u64
     fill(&mut journal, found + 30, &mut Numbers(3));
     journal.close().unwrap();
     assert_eq!(check(image, &small()).unwrap(), (found + 30, None));
+    if let Some(reader) = beside {
+        assert_eq!(
+            reader.map(|found| found.unwrap().sequence.0).collect::<Vec<_>>(),
+            (found + 1..=found + 30).collect::<Vec<_>>()
+        );
+    }
 }
 
 #[test]
