@@ -29,6 +29,8 @@ fn random_commands() {
     for seed in 1..=10 {
         compare(Kind::Random, seed, 10_000);
     }
+    // With the largest account id.
+    compare(Kind::Random, 64, 1_000);
 }
 
 #[test]
