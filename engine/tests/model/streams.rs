@@ -311,6 +311,16 @@ impl Stream {
         Price(self.random.between(95, 105))
     }
 
+    /// A price that crosses the other side's now and then only, so that books grow.
+    fn price_for(&mut self, side: Side) -> Price {
+        let price = self.price();
+        match side {
+            Side::Buy if (95..=105).contains(&price.0) => Price(price.0 - 4),
+            Side::Sell if (95..=105).contains(&price.0) => Price(price.0 + 4),
+            _ => price,
+        }
+    }
+
     fn quantity(&mut self, most: u64) -> Quantity {
         if self.odd() {
             return Quantity(self.random.pick(&[0, 1, AMOUNT_MAX / 10, AMOUNT_MAX, AMOUNT_MAX + 1, u64::MAX]));
@@ -346,8 +356,12 @@ impl Stream {
     }
 
     fn client_order_id(&mut self) -> ClientOrderId {
-        if self.kind == Kind::Random || self.kind == Kind::MassCancel {
-            return ClientOrderId(self.random.pick(&[0, 0, 1, 2, 3, u64::MAX]));
+        if self.kind == Kind::Random {
+            let few = self.random.between(1, 20);
+            return ClientOrderId(self.random.pick(&[0, 0, few, few, few, u64::MAX]));
+        }
+        if self.kind == Kind::MassCancel {
+            return ClientOrderId(self.random.below(500));
         }
         self.client_order_ids += 1;
         ClientOrderId(self.client_order_ids)
@@ -399,7 +413,7 @@ impl Stream {
         match self.random.below(1_000) {
             0..380 => {
                 let (account, market, side, limit_type) = (self.user(), self.market(), self.side(), self.limit_type());
-                let at = (self.price().0, self.quantity(30).0);
+                let at = (self.price_for(side).0, self.quantity(30).0);
                 self.place_limit(account, market, side, limit_type, at);
             }
             380..450 => {
@@ -412,16 +426,16 @@ impl Stream {
                 let client_order_id = self.client_order_id();
                 self.push(Command::PlaceMarketSell { account, market, quantity, client_order_id });
             }
-            510..730 => self.random_change(model),
-            730..745 => {
+            510..738 => self.random_change(model),
+            738..744 => {
                 let account = self.user();
                 self.push(Command::CancelAllOfAccount { account });
             }
-            745..752 => {
+            744..746 => {
                 let market = self.market();
                 self.push(Command::CancelAllOfMarket { market });
             }
-            752..800 => self.random_deposit(model),
+            746..800 => self.random_deposit(model),
             800..840 => {
                 let (from, to, asset, amount) = (self.user(), self.user(), self.asset(), self.amount(30_000));
                 self.push(Command::Transfer { from, to, asset, amount });
@@ -442,18 +456,18 @@ impl Stream {
             _ => {}
         }
         let command = match self.random.below(22) {
-            0..6 => Command::CancelOrder { account, order: id },
-            6..10 => {
+            0..4 => Command::CancelOrder { account, order: id },
+            4..8 => {
                 let client_order_id =
                     if self.random.one_in(4) { self.client_order_id() } else { order.client_order_id };
                 Command::CancelByClientOrderId { account, client_order_id }
             }
-            10..15 => Command::ReduceOrder { account, order: id, quantity: self.quantity(20) },
+            8..13 => Command::ReduceOrder { account, order: id, quantity: self.quantity(20) },
             _ => {
                 let price = if self.random.one_in(3) {
                     Price(u64::try_from(order.price).expect("a price fits"))
                 } else {
-                    self.price()
+                    self.price_for(order.side)
                 };
                 Command::ReplaceOrder { account, market, side, order: id, price, quantity: self.quantity(30) }
             }
@@ -539,7 +553,7 @@ impl Stream {
             28..36 => Command::SuspendAccount { account: self.user() },
             36..40 => Command::ResumeAccount { account: self.user() },
             40..46 => {
-                let ids = [0, 1, 7, AccountId::USER_MAX.0, AccountId::USER_MAX.0 + 1, u32::MAX];
+                let ids = [0, 1, 7, self.users[6].0, AccountId::USER_MAX.0 + 1, u32::MAX];
                 Command::CreateAccount { account: AccountId(self.random.pick(&ids)) }
             }
             46..52 => {
@@ -694,7 +708,7 @@ impl Stream {
         for account in self.users.clone() {
             for asset in [BTC, USD, ETH] {
                 let balance = model.balance(account, asset);
-                if balance.available + balance.held < u128::from(amount) / 4 {
+                if balance.available < u128::from(amount) / 4 {
                     self.deposit(account, asset, amount);
                 }
             }
@@ -792,16 +806,16 @@ impl Stream {
     }
 
     fn overflow(&mut self, model: &ModelExchange) {
-        let market = self.random.pick(&MARKETS);
+        let market = self.random.pick(&[BTC_USD, BTC_USD, BTC_USD, ETH_USD, ETH_USD, ETH_BTC]);
         let spec = &model.markets[&market];
         let (account, side) = (self.user(), self.side());
         // Just under, at and just over a limit, that of a balance or that of all amounts.
         let balance = model.balance(account, if side == Side::Buy { spec.quote } else { spec.base });
         let near = u64::try_from(balance.available).expect("a balance fits");
-        let limit = self.random.pick(&[AMOUNT_MAX, near, near / 2]);
+        let limit = self.random.pick(&[AMOUNT_MAX, near, near, near / 2]);
         let price = match self.random.below(4) {
-            0 => self.random.of_bits(41),
-            1 => self.random.pick(&[1, 2, PRICE_MAX, PRICE_MAX + 1, u64::MAX]),
+            0 => self.random.of_bits(40),
+            1 if self.random.one_in(3) => self.random.pick(&[1, 2, PRICE_MAX, PRICE_MAX + 1, u64::MAX]),
             _ => self.random.between(1, 3),
         };
         let unit = match side {
@@ -810,7 +824,8 @@ impl Stream {
         };
         let most = u64::try_from(u128::from(limit) / unit).expect("the quotient fits");
         let with_fees = u64::try_from(u128::from(most) * 100 / 110).expect("the quotient fits");
-        let quantity = self.random.pick(&[most, most.saturating_add(1), with_fees, with_fees + 1, most / 3, u64::MAX]);
+        let over = self.random.pick(&[most.saturating_add(1), with_fees + 1, u64::MAX]);
+        let quantity = self.random.pick(&[most, over, with_fees, with_fees, most / 3, most / 100]);
         match self.random.below(16) {
             0..8 => {
                 let limit_type = self.limit_type();
@@ -911,7 +926,7 @@ impl Stream {
 
     fn mass_cancel(&mut self, model: &ModelExchange) {
         self.top_up(model, 200_000);
-        for _ in 0..self.random.between(3, 40) {
+        for _ in 0..self.random.between(3, 80) {
             let (account, market, side) = (self.user(), self.random.pick(&MARKETS), self.side());
             let price = match side {
                 Side::Buy => self.random.between(80, 101),
