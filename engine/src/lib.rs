@@ -7,4 +7,6 @@
 pub mod command;
 pub mod event;
 pub mod exchange;
+pub mod journal;
+pub mod pipeline;
 pub mod types;

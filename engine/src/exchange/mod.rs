@@ -97,9 +97,27 @@ impl Exchange {
     /// When `sequence` is not above the last one, or an invariant is broken: the exchange must not go on.
     #[inline]
     pub fn apply(&mut self, sequence: Sequence, _time: Timestamp, command: &Command, events: &mut impl EventSink) {
+        let decision = self.decide(sequence, command);
+        self.execute(sequence, command, &decision, events);
+    }
+
+    /// The first half of [`apply`](Self::apply): what risk says to the command.
+    ///
+    /// # Panics
+    /// As `apply`.
+    #[inline]
+    pub fn decide(&mut self, sequence: Sequence, command: &Command) -> Decision {
         assert!(sequence > self.last, "sequence {sequence} does not follow {}", self.last);
-        let decision = self.risk.decide(sequence, command);
-        self.matcher.execute(sequence, command, &decision, &mut Direct { risk: &mut self.risk, events });
+        self.risk.decide(sequence, command)
+    }
+
+    /// The second half of [`apply`](Self::apply), to follow [`decide`](Self::decide) with the same command.
+    ///
+    /// # Panics
+    /// As `apply`.
+    #[inline]
+    pub fn execute(&mut self, sequence: Sequence, command: &Command, decision: &Decision, events: &mut impl EventSink) {
+        self.matcher.execute(sequence, command, decision, &mut Direct { risk: &mut self.risk, events });
         self.risk.settled_through(sequence);
         self.last = sequence;
     }

@@ -129,6 +129,8 @@ pub struct Risk {
     globally_halted: bool,
     pub(super) credited: HashSet<(AssetId, ExternalId), FxBuildHasher>,
     pub(super) withdrawals: HashMap<WithdrawalId, Withdrawal, FxBuildHasher>,
+    /// By asset: what was released and may still come back. Together with the supply it stays within `AMOUNT_MAX`.
+    outstanding: Vec<u64>,
     /// Everything up to here has been settled.
     settled: Sequence,
     /// The last sequence passed on to the matcher.
@@ -148,6 +150,7 @@ impl Default for Risk {
             globally_halted: false,
             credited: HashSet::default(),
             withdrawals: HashMap::default(),
+            outstanding: Vec::new(),
             settled: Sequence(0),
             passed_on: Sequence(0),
             market_group_until: vec![0; MARKET_GROUPS],
@@ -303,7 +306,8 @@ impl Risk {
                 self.existing_account(account)?;
                 self.existing_asset(asset)?;
                 check_amount(amount)?;
-                let fits = self.ledger.supply(asset) + amount.0 <= AMOUNT_MAX;
+                let owed = self.ledger.supply(asset) + self.outstanding[usize::from(asset.0)];
+                let fits = owed + amount.0 <= AMOUNT_MAX;
                 check(fits, RejectReason::SupplyTooLarge)?;
                 let is_new = self.credited.insert((asset, external_id));
                 check(is_new, RejectReason::DuplicateExternalId)?;
@@ -360,6 +364,7 @@ impl Risk {
                 self.not_halted()?;
                 known.state = WithdrawalState::Released;
                 self.withdrawals.insert(withdrawal, known);
+                self.outstanding[usize::from(asset.0)] += amount.0;
                 self.ledger.withdraw_held(account, asset, amount);
                 Ok(Decision::Done(Event::WithdrawalReleased { withdrawal, account, asset, amount }))
             }
@@ -375,6 +380,7 @@ impl Risk {
                 check(known.state == WithdrawalState::Sent, RejectReason::WithdrawalStateInvalid)?;
                 known.state = WithdrawalState::Settled;
                 self.withdrawals.insert(withdrawal, known);
+                self.outstanding[usize::from(known.asset.0)] -= known.amount.0;
                 Ok(Decision::Done(Event::WithdrawalSettled { withdrawal }))
             }
             Command::FailWithdrawal { withdrawal } => {
@@ -384,6 +390,7 @@ impl Risk {
                 known.state = WithdrawalState::Failed;
                 self.withdrawals.insert(withdrawal, known);
                 let (account, asset, amount) = (known.account, known.asset, known.amount);
+                self.outstanding[usize::from(asset.0)] -= amount.0;
                 self.ledger.deposit(account, asset, amount);
                 Ok(Decision::Done(Event::WithdrawalFailed { withdrawal, account, asset, amount }))
             }
@@ -413,6 +420,7 @@ impl Risk {
                 check(scale <= SCALE_MAX, RejectReason::ScaleTooLarge)?;
                 put(&mut self.assets, asset.0, AssetSpec { asset, symbol, scale });
                 self.ledger.add_asset(asset);
+                self.outstanding.resize(self.assets.len(), 0);
                 Ok(Decision::Done(Event::AssetAdded { asset, symbol, scale }))
             }
             Command::AddMarket { market, base, quote, lot_size, tick_value, maker_rate, taker_rate } => {

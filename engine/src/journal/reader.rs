@@ -1,0 +1,96 @@
+//! Reads a journal aside, also while another process or thread writes it.
+
+use std::path::Path;
+
+use super::{
+    Head, JournalId, OpenError, Tail,
+    scan::Scan,
+    storage::{Access, FileStorage, Storage},
+};
+use crate::command::SequencedCommand;
+
+/// An iterator over the commands in a journal, in order, each verified before it is handed out. Takes no lock and
+/// changes nothing.
+///
+/// It ends (`None`) after the last block that is complete, and goes on when it is asked again and there is more.
+/// It sees what is written, which need not be durable yet. After an error it ends for good.
+#[derive(Debug)]
+pub struct JournalReader<S: Storage = FileStorage> {
+    scan: Scan<S>,
+    failed: bool,
+}
+
+impl JournalReader<FileStorage> {
+    /// Opens the journal in a directory.
+    ///
+    /// # Errors
+    /// [`OpenError::Missing`] when there is none, other [`OpenError`]s when it cannot be read.
+    pub fn open_directory(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::open(FileStorage::read_only(directory))
+    }
+}
+
+impl<S: Storage> JournalReader<S> {
+    /// Opens the journal in a storage.
+    ///
+    /// # Errors
+    /// [`OpenError::Missing`] when there is none, other [`OpenError`]s when it cannot be read.
+    pub fn open(storage: S) -> Result<Self, OpenError> {
+        let place = storage.name(0);
+        match Scan::open(storage, Access::Read)? {
+            Some(scan) => Ok(Self { scan, failed: false }),
+            None => Err(OpenError::Missing { place }),
+        }
+    }
+
+    /// The end of the last block whose commands have all been handed out.
+    #[must_use]
+    pub const fn head(&self) -> Head {
+        self.scan.head()
+    }
+
+    /// The journal's id.
+    #[must_use]
+    pub const fn journal_id(&self) -> JournalId {
+        self.scan.journal_id()
+    }
+
+    /// Reads what is left, and everything behind it, and says how the journal ends. For audits: while somebody writes
+    /// the journal, the answer can be wrong, and damage can be seen that is none.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the journal is damaged or cannot be read.
+    pub fn into_tail(mut self) -> Result<Tail, OpenError> {
+        loop {
+            while self.scan.next_in_block()?.is_some() {}
+            if let Some(tail) = self.scan.tail_alone()? {
+                return Ok(tail);
+            }
+        }
+    }
+
+    fn try_next(&mut self) -> Result<Option<SequencedCommand>, OpenError> {
+        loop {
+            if let Some(command) = self.scan.next_in_block()? {
+                return Ok(Some(command));
+            }
+            if !self.scan.next_block_shared()? {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl<S: Storage> Iterator for JournalReader<S> {
+    type Item = Result<SequencedCommand, OpenError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let result = self.try_next();
+        self.failed = result.is_err();
+        result.transpose()
+    }
+}

@@ -1,0 +1,194 @@
+//! Segments as files of one directory, guarded by a lock file.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{Access, Segment, Storage};
+use crate::{journal::OpenError, types::Sequence};
+
+const SUFFIX: &str = ".segment";
+const SUFFIX_PREPARING: &str = ".preparing";
+/// Zeros are written and synced in pieces of this many bytes, so that a commit never waits behind a whole segment.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Segments as files of one directory.
+#[derive(Clone, Debug)]
+pub struct FileStorage {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    directory: PathBuf,
+    /// Locked while the file is open; `None` for reading.
+    _lock: Option<File>,
+}
+
+impl FileStorage {
+    /// Takes the directory for writing, and makes it if there is none. The lock is held until the last handle is
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] with the holder's process id when someone else has it, [`OpenError::Io`] otherwise.
+    pub fn lock(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let directory = directory.as_ref().to_owned();
+        let path = directory.join("LOCK");
+        let failed = |source| OpenError::Io { file: path.display().to_string(), offset: 0, after: Sequence(0), source };
+        make_directory(&directory).map_err(failed)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let process_id = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                return Err(OpenError::Locked { directory, process_id });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        file.set_len(0).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        writeln!(file, "{}", std::process::id()).map_err(failed)?;
+        let storage = Self { inner: Arc::new(Inner { directory, _lock: Some(file) }) };
+        storage.remove_unfinished().map_err(failed)?;
+        Ok(storage)
+    }
+
+    /// Looks at a directory without taking it: for reading, also while another process writes.
+    #[must_use]
+    pub fn read_only(directory: impl AsRef<Path>) -> Self {
+        Self { inner: Arc::new(Inner { directory: directory.as_ref().to_owned(), _lock: None }) }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.inner.directory
+    }
+
+    fn path(&self, index: u32, suffix: &str) -> PathBuf {
+        self.inner.directory.join(format!("{index:08}{suffix}"))
+    }
+
+    /// Removes what an earlier process had begun to prepare.
+    fn remove_unfinished(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.inner.directory)? {
+            let entry = entry?;
+            if entry.file_name().to_str().and_then(|name| index_of(name, SUFFIX_PREPARING)).is_some() {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The index in a file's name: at least eight digits and the suffix.
+fn index_of(name: &str, suffix: &str) -> Option<u32> {
+    let index = name.strip_suffix(suffix)?.parse().ok()?;
+    (format!("{index:08}{suffix}") == name).then_some(index)
+}
+
+fn make_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory)?;
+    match directory.parent() {
+        Some(parent) if parent != Path::new("") => sync_directory(parent),
+        _ => sync_directory(Path::new(".")),
+    }
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Makes each write durable when it returns, where the operating system can; returns whether it does.
+fn write_through(options: &mut OpenOptions) -> bool {
+    if cfg!(target_os = "linux") {
+        options.custom_flags(libc::O_DSYNC);
+        true
+    } else {
+        false
+    }
+}
+
+impl Storage for FileStorage {
+    type Segment = FileSegment;
+
+    fn segments(&self) -> io::Result<Vec<u32>> {
+        let mut indexes = Vec::new();
+        for entry in fs::read_dir(&self.inner.directory)? {
+            if let Some(index) = entry?.file_name().to_str().and_then(|name| index_of(name, SUFFIX)) {
+                indexes.push(index);
+            }
+        }
+        indexes.sort_unstable();
+        Ok(indexes)
+    }
+
+    fn create(&self, index: u32, bytes: u64) -> io::Result<()> {
+        let preparing = self.path(index, SUFFIX_PREPARING);
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&preparing)?;
+        let zeros = vec![0; PIECE_BYTES];
+        let mut rest = bytes;
+        while rest > 0 {
+            let piece = rest.min(PIECE_BYTES as u64);
+            file.write_all(&zeros[..piece as usize])?;
+            file.sync_data()?;
+            rest -= piece;
+        }
+        file.sync_all()?;
+        drop(file);
+        fs::rename(preparing, self.path(index, SUFFIX))?;
+        sync_directory(&self.inner.directory)
+    }
+
+    fn remove(&self, index: u32) -> io::Result<()> {
+        fs::remove_file(self.path(index, SUFFIX))?;
+        sync_directory(&self.inner.directory)
+    }
+
+    fn open(&self, index: u32, access: Access) -> io::Result<FileSegment> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(access != Access::Read);
+        let sync_each = access == Access::WriteDurable && !write_through(&mut options);
+        Ok(FileSegment { file: options.open(self.path(index, SUFFIX))?, sync_each })
+    }
+
+    fn name(&self, index: u32) -> String {
+        self.path(index, SUFFIX).display().to_string()
+    }
+}
+
+/// One file, open.
+#[derive(Debug)]
+pub struct FileSegment {
+    file: File,
+    /// Whether each write needs a sync of its own to be durable.
+    sync_each: bool,
+}
+
+impl Segment for FileSegment {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)?;
+        if self.sync_each { self.file.sync_data() } else { Ok(()) }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}

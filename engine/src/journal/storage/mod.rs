@@ -1,0 +1,103 @@
+//! Where segments live: [files](FileStorage), or [memory with faults](MemoryStorage) for tests and simulations.
+//!
+//! The only place in the journal that names the file system. Knows bytes, sizes and places, and nothing of what
+//! the bytes mean. Called by the journal's writer, reader and background threads.
+
+mod file;
+mod memory;
+
+use std::{fmt, io};
+
+pub use file::FileStorage;
+pub use memory::{MemoryStorage, UnsyncedSector};
+
+/// What an opened segment is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading only.
+    Read,
+    /// Reading and writing; a write is durable after the next sync.
+    Write,
+    /// Reading and writing; a write is durable when it returns.
+    WriteDurable,
+}
+
+/// A place for segments. Clones are handles to the same place.
+pub trait Storage: Clone + fmt::Debug + Send + 'static {
+    /// An opened segment.
+    type Segment: Segment;
+
+    /// Returns the indexes of all segments, ascending.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn segments(&self) -> io::Result<Vec<u32>>;
+
+    /// Makes a segment of `bytes` zeros, itself and its name durable; after a crash there is all of it or none.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn create(&self, index: u32, bytes: u64) -> io::Result<()>;
+
+    /// Removes a segment.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn remove(&self, index: u32) -> io::Result<()>;
+
+    /// Opens an existing segment.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn open(&self, index: u32, access: Access) -> io::Result<Self::Segment>;
+
+    /// The name of a segment, for messages.
+    fn name(&self, index: u32) -> String;
+}
+
+/// One segment, open. Offsets are bytes from its beginning.
+pub trait Segment: fmt::Debug + Send + Sync + 'static {
+    /// Returns the length.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn bytes(&self) -> io::Result<u64>;
+
+    /// Reads into `buffer` from `offset` and returns how many bytes, which can be fewer than asked for, and is 0
+    /// only at the end.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// What the operating system says; then any of the sectors may have been written.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes everything written durable.
+    ///
+    /// # Errors
+    /// What the operating system says; then nothing is known of what was written since the last sync.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Reads all of `buffer` from `offset`.
+    ///
+    /// # Errors
+    /// What the operating system says, and [`io::ErrorKind::UnexpectedEof`] when the segment ends early.
+    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match self.read_at(buffer, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(bytes) => {
+                    buffer = &mut buffer[bytes..];
+                    offset += bytes as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

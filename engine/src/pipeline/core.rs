@@ -1,0 +1,251 @@
+//! Risk and matching on one worker: the serial machine, settling by direct call.
+
+use std::sync::{Arc, mpsc};
+
+use ringbuf::{CursorReader, broadcast};
+
+use super::{
+    journaler::{Run, SERVICE, WAIT},
+    latency::Recorder,
+    messages::{Input, Output},
+    outlet::Outlet,
+    shared::{AccountQuery, BookQuery, Shared},
+    stage::{Poll, Progress},
+};
+use crate::{
+    event::{Event, EventSink},
+    exchange::Exchange,
+    types::{Sequence, Timestamp},
+};
+
+/// The matcher's histograms follow risk's.
+pub(super) const MATCH_WAIT: usize = 2;
+pub(super) const MATCH_SERVICE: usize = 3;
+
+/// One command in this many is timed by itself; a power of two.
+pub(super) const TIMED_EVERY: u64 = 16;
+
+#[inline]
+pub(super) const fn is_timed(sequence: Sequence) -> bool {
+    sequence.0 & (TIMED_EVERY - 1) == 0
+}
+
+pub(super) struct Core {
+    shared: Arc<Shared>,
+    input: broadcast::Consumer<Input>,
+    exchange: Exchange,
+    output: Outlet<Output>,
+    answers: Answers,
+    /// Risk's wait and service, the matcher's wait and service.
+    latency: Recorder<4>,
+}
+
+impl Core {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        input: broadcast::Consumer<Input>,
+        exchange: Exchange,
+        output: Outlet<Output>,
+        durable: CursorReader,
+        latency: Recorder<4>,
+    ) -> Self {
+        Self { shared, input, exchange, output, answers: Answers::new(durable), latency }
+    }
+
+    /// The final state.
+    pub(super) fn into_exchange(self) -> Exchange {
+        self.exchange
+    }
+
+    #[cold]
+    fn answer(&mut self) {
+        let at = self.exchange.last_sequence();
+        let exchange = &self.exchange;
+        self.answers.take_accounts(&self.shared, at, |account| exchange.account(account));
+        self.answers.take_books(&self.shared, at, |(market, depth)| exchange.book(market, depth));
+    }
+
+    fn finish(&mut self) -> Progress {
+        self.answers.close(&self.shared);
+        self.output.close();
+        Progress::Finished
+    }
+}
+
+impl Poll for Core {
+    fn poll(&mut self, batch: usize) -> Progress {
+        self.latency.hand_over_if_asked();
+        let answered = self.answers.release();
+        if self.shared.account_queries.is_filled() || self.shared.book_queries.is_filled() {
+            self.answer();
+        }
+        if self.shared.has_failed() {
+            return self.finish();
+        }
+        if !self.output.flush() {
+            return Progress::from_worked(answered);
+        }
+        let count = self.input.readable().min(batch);
+        if count == 0 {
+            // What was asked must be answered before the end.
+            if self.input.is_finished() && self.answers.is_empty() {
+                return self.finish();
+            }
+            return Progress::from_worked(answered);
+        }
+        let started = self.shared.clock.now();
+        let mut now = started;
+        let mut run = Run::default();
+        let mut done = 0;
+        while done < count && self.output.is_flushed() {
+            let input = self.input.get(done).expect("counted as readable");
+            run.count(input.sequenced.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
+            let mut sink = CommandSink::new(&mut self.output, input, now);
+            if is_timed(input.sequence) {
+                let before = self.shared.clock.now();
+                let decision = self.exchange.decide(input.sequence, &input.command);
+                let between = self.shared.clock.now();
+                self.exchange.execute(input.sequence, &input.command, &decision, &mut sink);
+                now = self.shared.clock.now();
+                sink.output.matched = now;
+                self.latency.record(SERVICE, between.0 - before.0, 1);
+                self.latency.record(MATCH_WAIT, 0, 1);
+                self.latency.record(MATCH_SERVICE, now.0 - between.0, 1);
+            } else {
+                self.exchange.apply(input.sequence, input.time, &input.command, &mut sink);
+            }
+            sink.finish();
+            done += 1;
+        }
+        run.finish(started.0, |wait, count| self.latency.record(WAIT, wait, count));
+        self.input.release(done);
+        Progress::Worked
+    }
+
+    fn is_ready(&self) -> bool {
+        self.latency.is_asked()
+            || self.shared.has_failed()
+            || self.answers.is_releasable()
+            || self.shared.account_queries.is_filled()
+            || self.shared.book_queries.is_filled()
+            || (self.output.has_room() && (self.input.readable() > 0 || self.input.is_finished()))
+            || (!self.output.is_flushed() && self.output.has_room())
+    }
+}
+
+/// Numbers a command's events, and marks the last.
+pub(super) struct CommandSink<'a> {
+    outlet: &'a mut Outlet<Output>,
+    /// The event that is pushed when the next one comes, or as the last.
+    pub(super) output: Output,
+    events: u32,
+}
+
+impl<'a> CommandSink<'a> {
+    #[inline]
+    pub(super) fn new(outlet: &'a mut Outlet<Output>, input: &Input, matched: Timestamp) -> Self {
+        // The event here is a placeholder, replaced by the first.
+        let nothing = Event::WithdrawalSettled { withdrawal: crate::types::WithdrawalId(0) };
+        Self { outlet, output: Output::new(input, matched, 0, nothing), events: 0 }
+    }
+
+    #[inline]
+    pub(super) fn finish(mut self) {
+        assert!(self.events > 0, "every command yields an event");
+        self.output.published.last = true;
+        self.outlet.push(self.output);
+    }
+}
+
+impl EventSink for CommandSink<'_> {
+    #[inline]
+    fn emit(&mut self, event: Event) {
+        if self.events > 0 {
+            self.outlet.push(self.output);
+        }
+        self.output.published.event.index = self.events;
+        self.output.published.event.event = event;
+        self.events += 1;
+    }
+}
+
+/// Answers that wait until what they rest on is durable.
+pub(super) struct Answers {
+    durable: CursorReader,
+    waiting: Vec<(Sequence, Box<dyn FnOnce() + Send>)>,
+    accounts: Vec<AccountQuery>,
+    books: Vec<BookQuery>,
+}
+
+impl Answers {
+    pub(super) const fn new(durable: CursorReader) -> Self {
+        Self { durable, waiting: Vec::new(), accounts: Vec::new(), books: Vec::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Takes the questions about accounts and answers them for the state at `at`.
+    pub(super) fn take_accounts(
+        &mut self,
+        shared: &Shared,
+        at: Sequence,
+        answer: impl Fn(crate::types::AccountId) -> Option<crate::exchange::AccountView>,
+    ) {
+        shared.account_queries.take(&mut self.accounts);
+        for query in self.accounts.drain(..) {
+            let found = answer(query.question);
+            self.waiting.push((at, send_later(query.reply, at, found)));
+        }
+    }
+
+    /// Takes the questions about books and answers them for the state at `at`.
+    pub(super) fn take_books(
+        &mut self,
+        shared: &Shared,
+        at: Sequence,
+        answer: impl Fn((crate::types::MarketId, usize)) -> Option<crate::exchange::BookView>,
+    ) {
+        shared.book_queries.take(&mut self.books);
+        for query in self.books.drain(..) {
+            let found = answer(query.question);
+            self.waiting.push((at, send_later(query.reply, at, found)));
+        }
+    }
+
+    pub(super) fn is_releasable(&self) -> bool {
+        !self.waiting.is_empty() && self.waiting[0].0.0 <= self.durable.load()
+    }
+
+    /// Sends the answers that have become durable.
+    #[inline]
+    pub(super) fn release(&mut self) -> bool {
+        !self.waiting.is_empty() && self.release_waiting()
+    }
+
+    #[cold]
+    fn release_waiting(&mut self) -> bool {
+        let durable = self.durable.load();
+        let ready = self.waiting.iter().take_while(|(at, _)| at.0 <= durable).count();
+        self.waiting.drain(..ready).for_each(|(_, send)| send());
+        ready > 0
+    }
+
+    /// Lets those who ask from now on, and those whose answer never became durable, know that there is none.
+    pub(super) fn close(&mut self, shared: &Shared) {
+        self.release();
+        shared.account_queries.close();
+        shared.book_queries.close();
+        self.waiting.clear();
+    }
+}
+
+fn send_later<T: Send + 'static>(
+    reply: mpsc::SyncSender<(Sequence, T)>,
+    at: Sequence,
+    answer: T,
+) -> Box<dyn FnOnce() + Send> {
+    // Whoever asked may have gone.
+    Box::new(move || drop(reply.try_send((at, answer))))
+}

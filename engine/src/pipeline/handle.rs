@@ -1,0 +1,216 @@
+//! What can be done with a pipeline from outside.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+    mpsc,
+};
+
+use parking_lot::Mutex;
+use ringbuf::{Signal, spsc};
+
+use super::{
+    PipelineError,
+    clock::Clock,
+    gateway::{Gateway, Operator},
+    latency::{Collector, Latency, StageLatency},
+    publisher::SubscriberPort,
+    shared::{Counters, Query, Shared},
+    subscriber::{Events, Subscriber, Subscription, WhenFull},
+    topology::{StageName, Topology},
+};
+use crate::{
+    command::Command,
+    event::SequencedEvent,
+    exchange::{AccountView, BookView},
+    types::{AccountId, Cause, MarketId, Sequence, TradingStatus},
+};
+
+/// How many commands of operators may wait.
+pub(super) const CONTROL_RING: usize = 1_024;
+
+/// Collects what the stages have recorded.
+pub(super) struct Collectors {
+    pub(super) journal: Collector<2>,
+    pub(super) trading: TradingCollector,
+    pub(super) publish: Collector<3>,
+}
+
+/// Risk's and the matcher's histograms, recorded by one stage or by two.
+pub(super) enum TradingCollector {
+    Fused(Collector<4>),
+    Split(Collector<2>, Collector<2>),
+}
+
+impl Collectors {
+    pub(super) fn collect(&self, wake: impl Fn()) -> Latency {
+        self.journal.ask();
+        match &self.trading {
+            TradingCollector::Fused(core) => core.ask(),
+            TradingCollector::Split(risk, matcher) => {
+                risk.ask();
+                matcher.ask();
+            }
+        }
+        self.publish.ask();
+        wake();
+        let [journal_wait, journal_service] = self.journal.take().into_array();
+        let [risk_wait, risk_service, match_wait, match_service] = match &self.trading {
+            TradingCollector::Fused(core) => core.take().into_array(),
+            TradingCollector::Split(risk, matcher) => {
+                let [risk_wait, risk_service] = risk.take().into_array();
+                let [match_wait, match_service] = matcher.take().into_array();
+                [risk_wait, risk_service, match_wait, match_service]
+            }
+        };
+        let [publish_wait, publish_service, end_to_end] = self.publish.take().into_array();
+        let stages = [
+            StageLatency { name: "journal", wait: journal_wait, service: journal_service },
+            StageLatency { name: "risk", wait: risk_wait, service: risk_service },
+            StageLatency { name: "match", wait: match_wait, service: match_service },
+            StageLatency { name: "publish", wait: publish_wait, service: publish_service },
+        ];
+        Latency { stages, end_to_end }
+    }
+}
+
+/// What can be done with a running pipeline. Any thread may use it at any time; none of it stops a stage.
+pub struct Handle {
+    pub(super) shared: Arc<Shared>,
+    pub(super) topology: Topology,
+    pub(super) gateway_ring: usize,
+    pub(super) collectors: Mutex<Collectors>,
+}
+
+impl Handle {
+    /// Opens a gateway, whose commands are journaled with `cause`.
+    ///
+    /// # Errors
+    /// When the pipeline has ended, or the configured ring cannot be made.
+    pub fn gateway(&self, cause: Cause) -> Result<Gateway, PipelineError> {
+        Gateway::open(&self.shared, cause, self.gateway_ring, self.topology.worker_of(StageName::Sequencer))
+    }
+
+    /// Opens a handle to the control lane.
+    ///
+    /// # Errors
+    /// When the pipeline has ended.
+    pub fn operator(&self, cause: Cause) -> Result<Operator, PipelineError> {
+        let id = self.shared.next_gateway();
+        // An operator's commands are few; a mass cancel has an event for each order.
+        let subscription =
+            Subscription { events: Events::OfGateway(id), ring: 1 << 16, when_full: WhenFull::Disconnect };
+        let outcomes = self.subscribe(subscription)?;
+        Ok(Operator::new(&self.shared, id, cause, outcomes, self.topology.worker_of(StageName::Sequencer)))
+    }
+
+    /// Subscribes to durable events, from the next that is published.
+    ///
+    /// # Errors
+    /// When the pipeline has ended, or the ring cannot be made.
+    pub fn subscribe(&self, subscription: Subscription) -> Result<Subscriber, PipelineError> {
+        let (producer, consumer) = spsc::channel(subscription.ring)?;
+        let (lagged, signal) = (Arc::new(AtomicBool::new(false)), Signal::new());
+        let port = SubscriberPort {
+            ring: producer,
+            only: match subscription.events {
+                Events::All => None,
+                Events::OfGateway(gateway) => Some(gateway),
+            },
+            holds_back: subscription.when_full == WhenFull::HoldBack,
+            lagged: Arc::clone(&lagged),
+            signal: signal.clone(),
+        };
+        self.shared.subscribers.put(port).map_err(|_| PipelineError::closed(&self.shared))?;
+        let publisher = self.shared.signals[self.topology.worker_of(StageName::Publisher)].clone();
+        publisher.notify();
+        Ok(Subscriber::new(consumer, lagged, signal, publisher))
+    }
+
+    /// The pipeline's clock.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.shared.clock.clone()
+    }
+
+    /// How much was published so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.shared.counters.load()
+    }
+
+    /// The topology it runs on.
+    #[must_use]
+    pub const fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Why the exchange stopped by itself, if it did.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.shared.failure()
+    }
+
+    /// What commands met since the last snapshot.
+    ///
+    /// # Errors
+    /// When the pipeline has failed.
+    pub fn latency(&self) -> Result<Latency, PipelineError> {
+        let latency = self.collectors.lock().collect(|| self.shared.notify_all());
+        match self.shared.failure() {
+            Some(reason) => Err(PipelineError::Failed(reason)),
+            None => Ok(latency),
+        }
+    }
+
+    /// An account's balances, durable and settled, at the sequence given along; `None` when there is no such account.
+    ///
+    /// # Errors
+    /// When the pipeline ends before the answer is durable.
+    pub fn account(&self, account: AccountId) -> Result<(Sequence, Option<AccountView>), PipelineError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let query = Query { question: account, reply };
+        self.shared.account_queries.put(query).map_err(|_| PipelineError::closed(&self.shared))?;
+        self.shared.notify_all();
+        answer.recv().map_err(|_| PipelineError::closed(&self.shared))
+    }
+
+    /// The `depth` best levels of each side of a book, durable, at the sequence given along; `None` when there is no
+    /// such market.
+    ///
+    /// # Errors
+    /// When the pipeline ends before the answer is durable.
+    pub fn book(&self, market: MarketId, depth: usize) -> Result<(Sequence, Option<BookView>), PipelineError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let query = Query { question: (market, depth), reply };
+        self.shared.book_queries.put(query).map_err(|_| PipelineError::closed(&self.shared))?;
+        self.shared.notify_all();
+        answer.recv().map_err(|_| PipelineError::closed(&self.shared))
+    }
+
+    /// Halts the exchange: gateways are stopped at once, then the halt is sequenced behind what was already taken.
+    /// Gives its durable events.
+    ///
+    /// # Errors
+    /// When the pipeline ends before they are durable.
+    pub fn halt(&self, cause: Cause) -> Result<Vec<SequencedEvent>, PipelineError> {
+        self.shared.halted.store(true, Ordering::Relaxed);
+        self.operator(cause)?.execute(Command::SetGlobalStatus { status: TradingStatus::Halted })
+    }
+
+    /// Sets what the exchange accepts, and lets gateways in again.
+    ///
+    /// # Errors
+    /// When the pipeline ends before the events are durable.
+    pub fn reopen(&self, cause: Cause, status: TradingStatus) -> Result<Vec<SequencedEvent>, PipelineError> {
+        let events = self.operator(cause)?.execute(Command::SetGlobalStatus { status })?;
+        self.shared.halted.store(false, Ordering::Relaxed);
+        Ok(events)
+    }
+
+    /// Takes nothing more; what was taken is carried out. [`Pipeline::shutdown`](super::Pipeline::shutdown) also waits for it.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.notify_all();
+    }
+}

@@ -1,0 +1,166 @@
+//! The journaler: makes commands durable, everything queued with one write.
+
+use std::sync::Arc;
+
+use ringbuf::{Cursor, broadcast};
+
+use super::{
+    latency::Recorder,
+    messages::Input,
+    shared::Shared,
+    stage::{Poll, Progress},
+};
+use crate::{
+    command::SequencedCommand,
+    journal::{FileStorage, Journal, JournalError, MemoryStorage},
+    types::Sequence,
+};
+
+/// The indices of the journaler's, and of the publisher's first, histograms.
+pub(super) const WAIT: usize = 0;
+pub(super) const SERVICE: usize = 1;
+
+pub(super) struct Journaler {
+    shared: Arc<Shared>,
+    input: broadcast::Consumer<Input>,
+    log: Log,
+    durable: Cursor,
+    latency: Recorder<2>,
+}
+
+impl Journaler {
+    pub(super) const fn new(
+        shared: Arc<Shared>,
+        input: broadcast::Consumer<Input>,
+        log: Log,
+        durable: Cursor,
+        latency: Recorder<2>,
+    ) -> Self {
+        Self { shared, input, log, durable, latency }
+    }
+
+    /// Writes the first `count` commands, as one block if they fit one.
+    fn write(&mut self, count: usize) -> Result<(), JournalError> {
+        for offset in 0..count {
+            let &Input { sequence, time, cause, command, .. } = self.input.get(offset).expect("counted as readable");
+            let command = SequencedCommand { sequence, time, cause, command };
+            match self.log.append(&command) {
+                Err(JournalError::Full { .. }) => {
+                    self.log.commit()?;
+                    self.log.append(&command)?;
+                }
+                appended => appended?,
+            }
+        }
+        self.log.commit()
+    }
+
+    fn finish(&mut self) -> Progress {
+        if let Err(error) = std::mem::replace(&mut self.log, Log::Nowhere).close() {
+            self.shared.fail(error.to_string());
+        }
+        Progress::Finished
+    }
+}
+
+/// Where commands are kept.
+pub(super) enum Log {
+    /// Nowhere: the exchange lives in memory only.
+    Nowhere,
+    /// In a directory.
+    Files(Box<Journal<FileStorage>>),
+    /// In a storage that can be made to fail.
+    Memory(Box<Journal<MemoryStorage>>),
+}
+
+impl Log {
+    #[inline]
+    pub(super) fn append(&mut self, command: &SequencedCommand) -> Result<(), JournalError> {
+        match self {
+            Self::Nowhere => Ok(()),
+            Self::Files(journal) => journal.append(command),
+            Self::Memory(journal) => journal.append(command),
+        }
+    }
+
+    pub(super) fn commit(&mut self) -> Result<(), JournalError> {
+        let _: Option<Sequence> = match self {
+            Self::Nowhere => None,
+            Self::Files(journal) => Some(journal.commit()?),
+            Self::Memory(journal) => Some(journal.commit()?),
+        };
+        Ok(())
+    }
+
+    pub(super) fn close(self) -> Result<(), JournalError> {
+        match self {
+            Self::Nowhere => Ok(()),
+            Self::Files(journal) => journal.close().map(drop),
+            Self::Memory(journal) => journal.close().map(drop),
+        }
+    }
+}
+
+impl Poll for Journaler {
+    /// `batch` does not bound the block: the more is queued, the more one sync covers.
+    fn poll(&mut self, _batch: usize) -> Progress {
+        self.latency.hand_over_if_asked();
+        let count = self.input.readable();
+        if self.shared.has_failed() || (count == 0 && self.input.is_finished()) {
+            return self.finish();
+        }
+        if count == 0 {
+            return Progress::Idle;
+        }
+        let started = self.shared.clock.now();
+        let mut run = Run::default();
+        for offset in 0..count {
+            let sequenced = self.input.get(offset).expect("counted as readable").sequenced;
+            run.count(sequenced.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
+        }
+        run.finish(started.0, |wait, count| self.latency.record(WAIT, wait, count));
+        let last = self.input.get(count - 1).expect("counted as readable").sequence;
+        if let Err(error) = self.write(count) {
+            // Nothing that is not durable will ever be acknowledged.
+            self.shared.fail(error.to_string());
+            return self.finish();
+        }
+        self.durable.publish(last.0);
+        self.input.release(count);
+        let took = self.shared.clock.now().0 - started.0;
+        self.latency.record(SERVICE, took, count as u64);
+        Progress::Worked
+    }
+
+    fn is_ready(&self) -> bool {
+        self.latency.is_asked() || self.shared.has_failed() || self.input.readable() > 0 || self.input.is_finished()
+    }
+}
+
+/// Commands in a row that became ready at the same time, which are recorded at once.
+#[derive(Default)]
+pub(super) struct Run {
+    since: u64,
+    length: u64,
+}
+
+impl Run {
+    /// Counts a command that was ready at `since` and is taken at `now`.
+    #[inline]
+    pub(super) fn count(&mut self, since: u64, now: u64, record: impl FnMut(u64, u64)) {
+        if since != self.since {
+            self.finish(now, record);
+            self.since = since;
+        }
+        self.length += 1;
+    }
+
+    /// Records what was counted.
+    #[inline]
+    pub(super) fn finish(&mut self, now: u64, mut record: impl FnMut(u64, u64)) {
+        if self.length > 0 {
+            record(now.saturating_sub(self.since), self.length);
+            self.length = 0;
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Latency histograms that a stage fills alone and hands over without stopping.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use hdrhistogram::Histogram;
+use parking_lot::{Condvar, Mutex};
+
+/// The longest time that is told apart: a minute. What took longer counts as a minute.
+pub const LATENCY_MAX_NS: u64 = 60_000_000_000;
+
+/// What commands met at one stage since the last snapshot, in nanoseconds.
+#[derive(Clone, Debug)]
+pub struct StageLatency {
+    /// `journal`, `risk`, `match` or `publish`.
+    pub name: &'static str,
+    /// From when the command was ready for the stage until the stage took it.
+    pub wait: Histogram<u64>,
+    /// How long the stage worked on it: the whole block or batch it was in for `journal` and `publish`; the command
+    /// alone, one in sixteen, for `risk` and `match`.
+    pub service: Histogram<u64>,
+}
+
+/// What commands met on their way since the last snapshot.
+#[derive(Clone, Debug)]
+pub struct Latency {
+    /// In the order in which a command meets the stages.
+    pub stages: [StageLatency; 4],
+    /// From the intended send time until the command's last event left the publisher.
+    pub end_to_end: Histogram<u64>,
+}
+
+/// The histograms of one recorder.
+#[derive(Clone, Debug)]
+pub(super) struct Histograms<const N: usize>([Histogram<u64>; N]);
+
+impl<const N: usize> Histograms<N> {
+    fn new() -> Box<Self> {
+        Box::new(Self(std::array::from_fn(|_| {
+            Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3).expect("the bounds are in order")
+        })))
+    }
+
+    pub(super) fn into_array(self) -> [Histogram<u64>; N] {
+        self.0
+    }
+}
+
+/// The place where a stage and whoever asks change a full set of histograms for an empty one.
+#[derive(Debug)]
+struct Exchange<const N: usize> {
+    asked: AtomicBool,
+    state: Mutex<State<N>>,
+    done: Condvar,
+}
+
+#[derive(Debug)]
+struct State<const N: usize> {
+    empty: Option<Box<Histograms<N>>>,
+    full: Option<Box<Histograms<N>>>,
+    closed: bool,
+}
+
+/// A stage's own histograms.
+#[derive(Debug)]
+pub(super) struct Recorder<const N: usize> {
+    current: Box<Histograms<N>>,
+    exchange: Arc<Exchange<N>>,
+}
+
+/// Asks a recorder for what it has recorded.
+#[derive(Clone, Debug)]
+pub(super) struct Collector<const N: usize> {
+    exchange: Arc<Exchange<N>>,
+}
+
+/// A recorder and its collector.
+pub(super) fn recorder<const N: usize>() -> (Recorder<N>, Collector<N>) {
+    let state = State { empty: None, full: None, closed: false };
+    let exchange = Arc::new(Exchange { asked: AtomicBool::new(false), state: Mutex::new(state), done: Condvar::new() });
+    (Recorder { current: Histograms::new(), exchange: Arc::clone(&exchange) }, Collector { exchange })
+}
+
+impl<const N: usize> Recorder<N> {
+    /// Records that `count` commands met `nanoseconds` in the histogram with this index.
+    #[inline]
+    pub(super) fn record(&mut self, histogram: usize, nanoseconds: u64, count: u64) {
+        let histogram = &mut self.current.0[histogram];
+        histogram.record_n(nanoseconds.clamp(1, LATENCY_MAX_NS), count).expect("the value is within the bounds");
+    }
+
+    /// Whether a snapshot is asked for.
+    #[inline]
+    pub(super) fn is_asked(&self) -> bool {
+        self.exchange.asked.load(Ordering::Relaxed)
+    }
+
+    /// Hands over what was recorded, if it is asked for. Never waits, never allocates.
+    #[inline]
+    pub(super) fn hand_over_if_asked(&mut self) {
+        if self.is_asked() {
+            self.hand_over();
+        }
+    }
+
+    #[cold]
+    fn hand_over(&mut self) {
+        let Some(mut state) = self.exchange.state.try_lock() else { return };
+        if let Some(empty) = state.empty.take() {
+            state.full = Some(std::mem::replace(&mut self.current, empty));
+            self.exchange.asked.store(false, Ordering::Relaxed);
+            self.exchange.done.notify_all();
+        }
+    }
+}
+
+impl<const N: usize> Drop for Recorder<N> {
+    fn drop(&mut self) {
+        let mut state = self.exchange.state.lock();
+        state.closed = true;
+        state.full = Some(std::mem::replace(&mut self.current, Histograms::new()));
+        self.exchange.done.notify_all();
+    }
+}
+
+impl<const N: usize> Collector<N> {
+    /// Lays down an empty set and asks for the full one.
+    pub(super) fn ask(&self) {
+        let mut state = self.exchange.state.lock();
+        if !state.closed {
+            state.empty.get_or_insert_with(Histograms::new);
+            state.full = None;
+            self.exchange.asked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for what was asked for; of a stage that has ended, what was left.
+    pub(super) fn take(&self) -> Box<Histograms<N>> {
+        let mut state = self.exchange.state.lock();
+        loop {
+            if let Some(full) = state.full.take() {
+                return full;
+            }
+            if state.closed {
+                return Histograms::new();
+            }
+            self.exchange.done.wait(&mut state);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_holds_what_came_since_the_last() {
+        let (mut recorder, collector) = recorder::<2>();
+        recorder.record(0, 1_000, 3);
+        recorder.record(1, u64::MAX, 1);
+        collector.ask();
+        recorder.hand_over_if_asked();
+        let [first, second] = collector.take().into_array();
+        assert_eq!((first.len(), second.len()), (3, 1));
+        assert!(second.max() >= LATENCY_MAX_NS);
+
+        recorder.record(0, 2_000, 1);
+        drop(recorder);
+        collector.ask();
+        assert_eq!(collector.take().into_array()[0].len(), 1);
+        assert_eq!(collector.take().into_array()[0].len(), 0);
+    }
+}

@@ -1,0 +1,65 @@
+//! A ring's end that always takes what it is given, so that a command is never left half done.
+
+use ringbuf::spsc;
+
+/// What does not fit the ring waits here, in order; the stage must not begin another command until it is gone.
+/// So this holds at most what one command yields.
+pub(super) struct Outlet<T> {
+    ring: spsc::Producer<T>,
+    /// The last item pushed is the last of the vector: the oldest are at the front.
+    waiting: Vec<T>,
+    /// How many of those that waited have been pushed.
+    pushed: usize,
+}
+
+impl<T: Copy> Outlet<T> {
+    pub(super) fn new(ring: spsc::Producer<T>) -> Self {
+        Self { ring, waiting: Vec::with_capacity(1_024), pushed: 0 }
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, item: T) {
+        if self.waiting.is_empty() {
+            // A closed ring means that the other stage has gone; the pipeline is ending.
+            if let Err(spsc::PushError::Full(item)) = self.ring.push(item) {
+                self.waiting.push(item);
+            }
+        } else {
+            self.waiting.push(item);
+        }
+    }
+
+    /// Pushes what waits; gives whether nothing does any more.
+    #[inline]
+    pub(super) fn flush(&mut self) -> bool {
+        self.waiting.is_empty() || self.flush_waiting()
+    }
+
+    #[cold]
+    fn flush_waiting(&mut self) -> bool {
+        match self.ring.push_slice(&self.waiting[self.pushed..]) {
+            Ok(pushed) => self.pushed += pushed,
+            Err(_) => self.pushed = self.waiting.len(),
+        }
+        if self.pushed == self.waiting.len() {
+            self.waiting.clear();
+            self.pushed = 0;
+        }
+        self.waiting.is_empty()
+    }
+
+    /// Whether nothing waits.
+    #[inline]
+    pub(super) const fn is_flushed(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether a flush would push something, or the next command may begin.
+    pub(super) fn has_room(&self) -> bool {
+        self.ring.free() > 0 || self.ring.is_closed()
+    }
+
+    pub(super) fn close(&self) {
+        self.ring.close();
+    }
+}

@@ -1,0 +1,165 @@
+//! The publisher: releases an event when its command is durable, and not before.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use ringbuf::{CursorReader, Signal, spsc};
+
+use super::{
+    journaler::{Run, SERVICE, WAIT},
+    latency::Recorder,
+    messages::{GatewayId, Output, Published},
+    shared::{Counters, Shared},
+    stage::{Poll, Progress},
+};
+use crate::event::Event;
+
+/// The index of the histogram that follows the publisher's own two.
+pub(super) const END_TO_END: usize = 2;
+
+/// The publisher's end of a subscription.
+pub(super) struct SubscriberPort {
+    pub(super) ring: spsc::Producer<Published>,
+    /// Only the events of this gateway's commands, or all.
+    pub(super) only: Option<GatewayId>,
+    /// Whether a full ring holds the publisher up; else the subscriber is cut off.
+    pub(super) holds_back: bool,
+    /// Set when the subscriber is cut off.
+    pub(super) lagged: Arc<AtomicBool>,
+    pub(super) signal: Signal,
+}
+
+impl Drop for SubscriberPort {
+    fn drop(&mut self) {
+        self.ring.close();
+        self.signal.notify();
+    }
+}
+
+pub(super) struct Publisher {
+    shared: Arc<Shared>,
+    output: spsc::Consumer<Output>,
+    durable: CursorReader,
+    subscribers: Vec<SubscriberPort>,
+    counters: Counters,
+    /// Its wait and service, and the whole way.
+    latency: Recorder<3>,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        output: spsc::Consumer<Output>,
+        durable: CursorReader,
+        latency: Recorder<3>,
+    ) -> Self {
+        Self { shared, output, durable, subscribers: Vec::new(), counters: Counters::default(), latency }
+    }
+
+    /// How many events every subscriber that holds back has room for.
+    #[inline]
+    fn room(&self) -> usize {
+        let holding = self.subscribers.iter().filter(|port| port.holds_back && !port.ring.is_closed());
+        holding.map(|port| port.ring.free()).min().unwrap_or(usize::MAX)
+    }
+
+    /// How many of the first `most` events are of durable commands.
+    #[inline]
+    fn durable_among(&self, most: usize) -> usize {
+        let durable = self.durable.load();
+        let is_durable =
+            |offset: usize| self.output.get(offset).is_some_and(|output| output.published.event.sequence.0 <= durable);
+        if most == 0 || is_durable(most - 1) {
+            return most;
+        }
+        // Sequences ascend, so the boundary is found by halving.
+        let (mut low, mut high) = (0, most - 1);
+        while low < high {
+            let middle = (low + high) / 2;
+            if is_durable(middle) { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
+    fn finish(&mut self) -> Progress {
+        self.shared.subscribers.close();
+        self.subscribers.clear();
+        self.output.close();
+        Progress::Finished
+    }
+}
+
+impl Poll for Publisher {
+    fn poll(&mut self, batch: usize) -> Progress {
+        self.latency.hand_over_if_asked();
+        if self.shared.subscribers.is_filled() {
+            self.shared.subscribers.take(&mut self.subscribers);
+        }
+        if self.shared.has_failed() {
+            return self.finish();
+        }
+        let readable = self.output.readable();
+        if readable == 0 {
+            return if self.output.is_finished() { self.finish() } else { Progress::Idle };
+        }
+        let count = self.durable_among(readable.min(batch).min(self.room()));
+        if count == 0 {
+            return Progress::Idle;
+        }
+        let started = self.shared.clock.now();
+        let mut run = Run::default();
+        let mut commands = 0;
+        for offset in 0..count {
+            let output = self.output.get(offset).expect("counted as readable");
+            match output.published.event.event {
+                Event::Filled { .. } => self.counters.fills += 1,
+                Event::Refused { .. } => self.counters.refusals += 1,
+                _ => {}
+            }
+            if output.published.last {
+                commands += 1;
+                run.count(output.matched.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
+            }
+            for port in &mut self.subscribers {
+                if port.only.is_none_or(|gateway| gateway == output.published.gateway)
+                    && let Err(spsc::PushError::Full(_)) = port.ring.push(output.published)
+                {
+                    port.lagged.store(true, Ordering::Release);
+                    port.ring.close();
+                }
+            }
+        }
+        run.finish(started.0, |wait, count| self.latency.record(WAIT, wait, count));
+        self.counters.events += count as u64;
+        self.counters.commands += commands;
+        self.shared.counters.publish(&self.counters);
+        let mut closed = false;
+        for port in &self.subscribers {
+            port.signal.notify();
+            closed |= port.ring.is_closed();
+        }
+        if closed {
+            self.subscribers.retain(|port| !port.ring.is_closed());
+        }
+        let released = self.shared.clock.now();
+        for offset in 0..count {
+            let output = self.output.get(offset).expect("counted as readable");
+            if output.published.last {
+                self.latency.record(END_TO_END, released.0.saturating_sub(output.intended.0), 1);
+            }
+        }
+        self.latency.record(SERVICE, released.0 - started.0, commands);
+        self.output.release(count);
+        Progress::Worked
+    }
+
+    fn is_ready(&self) -> bool {
+        self.latency.is_asked()
+            || self.shared.has_failed()
+            || self.shared.subscribers.is_filled()
+            || self.output.is_finished()
+            || (self.room() > 0 && self.output.readable() > 0 && self.durable_among(1) == 1)
+    }
+}

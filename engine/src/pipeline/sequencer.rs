@@ -1,0 +1,148 @@
+//! The sequencer: gives each command its sequence and its time. Nothing else decides the order.
+
+use std::sync::Arc;
+
+use ringbuf::{broadcast, spsc};
+
+use super::{
+    messages::{GatewayId, Input, Submitted},
+    shared::Shared,
+    stage::{Poll, Progress},
+};
+use crate::types::{Sequence, Timestamp};
+
+/// The sequencer's end of a gateway's ring.
+pub(super) struct GatewayPort {
+    pub(super) id: GatewayId,
+    pub(super) ring: spsc::Consumer<Submitted>,
+}
+
+pub(super) struct Sequencer {
+    shared: Arc<Shared>,
+    /// The lane that is served first. The submissions' gateway is told by the highest bits.
+    control: spsc::Consumer<Submitted>,
+    gateways: Vec<GatewayPort>,
+    /// The gateway that is served first in the next round.
+    first: usize,
+    input: broadcast::Producer<Input>,
+    sequence: Sequence,
+    time: Timestamp,
+}
+
+/// The control lane is one ring for all operators: their submissions carry who they are from.
+pub(super) const OPERATOR_SHIFT: u32 = 32;
+
+impl Sequencer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        control: spsc::Consumer<Submitted>,
+        input: broadcast::Producer<Input>,
+        last: Sequence,
+        last_time: Timestamp,
+    ) -> Self {
+        Self { shared, control, gateways: Vec::new(), first: 0, input, sequence: last, time: last_time }
+    }
+
+    /// No gateway's ring holds anything, now that none can be filled any more.
+    fn is_drained(&self) -> bool {
+        self.control.readable() == 0 && self.gateways.iter().all(|port| port.ring.readable() == 0)
+    }
+
+    fn finish(&mut self) -> Progress {
+        self.shared.gateways.close();
+        self.gateways.clear();
+        self.control.close();
+        self.input.close();
+        Progress::Finished
+    }
+}
+
+impl Poll for Sequencer {
+    fn poll(&mut self, batch: usize) -> Progress {
+        if self.shared.has_failed() {
+            return self.finish();
+        }
+        if self.shared.gateways.is_filled() {
+            self.shared.gateways.take(&mut self.gateways);
+        }
+        let stopping = self.shared.is_stopping();
+        if stopping {
+            // From here on pushing fails, so what the rings hold is all there will be.
+            self.control.close();
+            self.gateways.iter().for_each(|port| port.ring.close());
+        }
+
+        let mut claim = match self.input.claim(batch) {
+            Ok(claim) => claim,
+            Err(broadcast::PushError::Full(())) => return Progress::Idle,
+            Err(_) => {
+                self.shared.fail("a stage behind the sequencer has gone".to_owned());
+                return self.finish();
+            }
+        };
+        let sequenced = self.shared.clock.now();
+        self.time = self.time.max(sequenced);
+        let mut stamp = Stamp { sequence: self.sequence, time: self.time, sequenced };
+
+        // The control lane first, and all of it that fits.
+        let room = claim.remaining();
+        self.control.drain(room, |submitted| {
+            let gateway = GatewayId((submitted.submission >> OPERATOR_SHIFT) as u32);
+            let submission = submitted.submission & u64::from(u32::MAX);
+            claim.push(stamp.next(gateway, submission, &submitted));
+        });
+        // Then the gateways in turn, none more than its share before the others had theirs.
+        let ports = self.gateways.len();
+        let share = (batch / ports.max(1)).max(1);
+        let mut dropped = false;
+        loop {
+            let before = claim.written();
+            for offset in 0..ports {
+                let index = if self.first + offset < ports { self.first + offset } else { self.first + offset - ports };
+                let port = &mut self.gateways[index];
+                let taken = port.ring.drain(share.min(claim.remaining()), |submitted| {
+                    claim.push(stamp.next(port.id, submitted.submission, &submitted));
+                });
+                dropped |= taken == 0 && port.ring.is_finished();
+            }
+            if claim.written() == before || claim.remaining() == 0 {
+                break;
+            }
+        }
+        self.first = if self.first + 1 < ports { self.first + 1 } else { 0 };
+        self.sequence = stamp.sequence;
+        let worked = claim.publish() > 0;
+        if dropped {
+            self.gateways.retain(|port| !port.ring.is_finished());
+        }
+        if stopping && !worked && self.is_drained() {
+            return self.finish();
+        }
+        Progress::from_worked(worked)
+    }
+
+    fn is_ready(&self) -> bool {
+        let shared = &self.shared;
+        shared.has_failed()
+            || shared.is_stopping()
+            || shared.gateways.is_filled()
+            || (self.input.free() > 0 && !self.is_drained())
+    }
+}
+
+/// Numbers commands.
+struct Stamp {
+    sequence: Sequence,
+    time: Timestamp,
+    sequenced: Timestamp,
+}
+
+impl Stamp {
+    #[inline]
+    const fn next(&mut self, gateway: GatewayId, submission: u64, submitted: &Submitted) -> Input {
+        self.sequence = self.sequence.next();
+        let Submitted { intended, cause, command, .. } = *submitted;
+        let (sequence, time, sequenced) = (self.sequence, self.time, self.sequenced);
+        Input { sequence, time, sequenced, intended, submission, cause, gateway, command }
+    }
+}

@@ -1,0 +1,185 @@
+//! What all threads of one pipeline share. Nothing here is touched by a stage more than once per batch.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    mpsc,
+};
+
+use parking_lot::Mutex;
+use ringbuf::{Signal, spsc};
+
+use super::{
+    clock::Clock,
+    messages::{GatewayId, Submitted},
+    publisher::SubscriberPort,
+    sequencer::GatewayPort,
+};
+use crate::{
+    exchange::{AccountView, BookView},
+    types::{AccountId, MarketId, Sequence},
+};
+
+/// Asks a stage something, and gets the answer when it is durable.
+pub(super) struct Query<Question, Answer> {
+    pub(super) question: Question,
+    pub(super) reply: mpsc::SyncSender<(Sequence, Answer)>,
+}
+
+pub(super) type AccountQuery = Query<AccountId, Option<AccountView>>;
+pub(super) type BookQuery = Query<(MarketId, usize), Option<BookView>>;
+
+/// A place where other threads lay down things for one stage, which looks at a flag only.
+#[derive(Debug)]
+pub(super) struct Inbox<T> {
+    filled: AtomicBool,
+    items: Mutex<Option<Vec<T>>>,
+}
+
+impl<T> Default for Inbox<T> {
+    fn default() -> Self {
+        Self { filled: AtomicBool::new(false), items: Mutex::new(Some(Vec::new())) }
+    }
+}
+
+impl<T> Inbox<T> {
+    /// Lays an item down; gives it back when the stage has ended.
+    pub(super) fn put(&self, item: T) -> Result<(), T> {
+        let mut items = self.items.lock();
+        let Some(items) = items.as_mut() else { return Err(item) };
+        items.push(item);
+        self.filled.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether something lies here.
+    #[inline]
+    pub(super) fn is_filled(&self) -> bool {
+        self.filled.load(Ordering::Relaxed)
+    }
+
+    /// Takes everything.
+    #[cold]
+    pub(super) fn take(&self, into: &mut Vec<T>) {
+        self.filled.store(false, Ordering::Relaxed);
+        if let Some(items) = self.items.lock().as_mut() {
+            into.append(items);
+        }
+    }
+
+    /// The stage has ended: nothing is taken any more.
+    pub(super) fn close(&self) {
+        *self.items.lock() = None;
+    }
+}
+
+/// How much was published so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Commands whose last event was published.
+    pub commands: u64,
+    /// Events.
+    pub events: u64,
+    /// Fills: executions of one maker order each.
+    pub fills: u64,
+    /// Commands that were refused.
+    pub refusals: u64,
+}
+
+/// [`Counters`] that the publisher writes and all may read.
+#[derive(Debug, Default)]
+pub(super) struct SharedCounters {
+    commands: AtomicU64,
+    events: AtomicU64,
+    fills: AtomicU64,
+    refusals: AtomicU64,
+}
+
+impl SharedCounters {
+    pub(super) fn publish(&self, counters: &Counters) {
+        self.commands.store(counters.commands, Ordering::Relaxed);
+        self.events.store(counters.events, Ordering::Relaxed);
+        self.fills.store(counters.fills, Ordering::Relaxed);
+        self.refusals.store(counters.refusals, Ordering::Relaxed);
+    }
+
+    pub(super) fn load(&self) -> Counters {
+        Counters {
+            commands: self.commands.load(Ordering::Relaxed),
+            events: self.events.load(Ordering::Relaxed),
+            fills: self.fills.load(Ordering::Relaxed),
+            refusals: self.refusals.load(Ordering::Relaxed),
+        }
+    }
+}
+
+pub(super) struct Shared {
+    pub(super) clock: Clock,
+    /// Nothing more is taken; what was taken is carried out.
+    pub(super) stopping: AtomicBool,
+    /// Gateways are stopped; the control lane is not.
+    pub(super) halted: AtomicBool,
+    failed: AtomicBool,
+    failure: Mutex<Option<String>>,
+    pub(super) gateways: Inbox<GatewayPort>,
+    pub(super) subscribers: Inbox<SubscriberPort>,
+    pub(super) account_queries: Inbox<AccountQuery>,
+    pub(super) book_queries: Inbox<BookQuery>,
+    pub(super) control: Mutex<spsc::Producer<Submitted>>,
+    pub(super) counters: SharedCounters,
+    next_gateway: AtomicU32,
+    /// One for each worker.
+    pub(super) signals: Vec<Signal>,
+}
+
+impl Shared {
+    pub(super) fn new(clock: Clock, control: spsc::Producer<Submitted>, workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            stopping: AtomicBool::new(false),
+            halted: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            gateways: Inbox::default(),
+            subscribers: Inbox::default(),
+            account_queries: Inbox::default(),
+            book_queries: Inbox::default(),
+            control: Mutex::new(control),
+            counters: SharedCounters::default(),
+            next_gateway: AtomicU32::new(1),
+            signals: (0..workers).map(|_| Signal::new()).collect(),
+        })
+    }
+
+    pub(super) fn next_gateway(&self) -> GatewayId {
+        GatewayId(self.next_gateway.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Wakes every worker.
+    pub(super) fn notify_all(&self) {
+        self.signals.iter().for_each(Signal::notify);
+    }
+
+    /// Stops the pipeline at once, for the first reason given.
+    #[cold]
+    pub(super) fn fail(&self, reason: String) {
+        self.failure.lock().get_or_insert(reason);
+        self.failed.store(true, Ordering::Release);
+        self.notify_all();
+    }
+
+    #[inline]
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Why it stopped.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+
+    #[inline]
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}

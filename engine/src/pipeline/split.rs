@@ -1,0 +1,344 @@
+//! Risk and matching on two workers, with the outcome of one.
+//!
+//! ```text
+//!                  ┌──► risk ── decisions ──► matcher ──► output
+//!   input ring ────┤     ▲                    │  ▲
+//!                  │     └─ settlements, ◄────┘  │
+//!                  │        then `matched`       │
+//!                  └─────────────────────────────┘
+//! ```
+//!
+//! The matcher reads each command from the input ring once risk's decision on it is there. What it settles
+//! goes back through the feedback ring; when all settlements up to a sequence are in that ring, the cursor `matched`
+//! says so. Risk reads the cursor first and the ring after it, so what the cursor covers has been settled.
+//!
+//! Neither waits for the other inside a poll: what does not fit a ring waits in an [`Outlet`], and a command that
+//! risk cannot decide yet is tried again in a later poll, when everything decided before it has long been passed on.
+
+use std::sync::Arc;
+
+use ringbuf::{Cursor, CursorReader, broadcast, spsc};
+
+use super::{
+    core::{Answers, CommandSink, is_timed},
+    journaler::{Run, SERVICE, WAIT},
+    latency::Recorder,
+    messages::{Input, Output},
+    outlet::Outlet,
+    shared::Shared,
+    stage::{Poll, Progress},
+};
+use crate::{
+    event::{Event, EventSink as _},
+    exchange::{Decision, MatchSink, Matcher, Risk, Settlement},
+    types::{Sequence, Timestamp},
+};
+
+/// A decision on its way to the matcher.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decided {
+    decision: Decision,
+    /// When risk took the batch it was in.
+    at: Timestamp,
+}
+
+pub(super) struct RiskStage {
+    shared: Arc<Shared>,
+    input: broadcast::Consumer<Input>,
+    risk: Risk,
+    decisions: spsc::Producer<Decided>,
+    feedback: spsc::Consumer<Settlement>,
+    matched: CursorReader,
+    /// What the matcher had settled when last looked at.
+    settled: Sequence,
+    /// The last sequence decided.
+    decided: Sequence,
+    /// The first undecided command, and what it waits for.
+    waits_for: Option<Sequence>,
+    answers: Answers,
+    latency: Recorder<2>,
+}
+
+impl RiskStage {
+    #[allow(clippy::too_many_arguments, reason = "the ends of the rings it is joined to")]
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        input: broadcast::Consumer<Input>,
+        risk: Risk,
+        decisions: spsc::Producer<Decided>,
+        feedback: spsc::Consumer<Settlement>,
+        matched: CursorReader,
+        last: Sequence,
+        durable: CursorReader,
+        latency: Recorder<2>,
+    ) -> Self {
+        Self {
+            shared,
+            input,
+            risk,
+            decisions,
+            feedback,
+            matched,
+            settled: last,
+            decided: last,
+            waits_for: None,
+            answers: Answers::new(durable),
+            latency,
+        }
+    }
+
+    /// Settles what the matcher reports; gives whether there was anything.
+    #[inline]
+    fn settle(&mut self) -> bool {
+        let matched = Sequence(self.matched.load());
+        let settlements = self.feedback.readable();
+        for offset in 0..settlements {
+            self.risk.settle(self.feedback.get(offset).expect("counted as readable"));
+        }
+        self.feedback.release(settlements);
+        if matched == self.settled {
+            return settlements > 0;
+        }
+        self.settled = matched;
+        self.risk.settled_through(matched);
+        true
+    }
+
+    /// The final state of its half.
+    pub(super) fn into_risk(self) -> Risk {
+        self.risk
+    }
+
+    /// Accounts are shown as they are with everything decided before settled, and nothing after it.
+    #[cold]
+    fn answer(&mut self) {
+        let risk = &self.risk;
+        self.answers.take_accounts(&self.shared, self.decided, |account| risk.account(account));
+    }
+
+    fn finish(&mut self) -> Progress {
+        self.answers.close(&self.shared);
+        self.decisions.close();
+        Progress::Finished
+    }
+}
+
+impl Poll for RiskStage {
+    fn poll(&mut self, batch: usize) -> Progress {
+        self.latency.hand_over_if_asked();
+        if self.shared.has_failed() {
+            return self.finish();
+        }
+        let mut worked = self.settle();
+        worked |= self.answers.release();
+        if self.shared.account_queries.is_filled() {
+            // A barrier: nothing more is decided until everything before is settled.
+            if self.settled < self.decided {
+                return Progress::from_worked(worked);
+            }
+            self.answer();
+        }
+        let count = self.input.readable().min(batch).min(self.decisions.free());
+        if count == 0 {
+            // The matcher's last settlements belong to the final state.
+            let all_done = self.input.is_finished() && self.settled == self.decided && self.answers.is_empty();
+            return if all_done { self.finish() } else { Progress::from_worked(worked) };
+        }
+        if self.waits_for.is_some_and(|until| self.settled < until) {
+            return Progress::from_worked(worked);
+        }
+        self.waits_for = None;
+        let started = self.shared.clock.now();
+        let mut run = Run::default();
+        let mut done = 0;
+        while done < count {
+            let input = self.input.get(done).expect("counted as readable");
+            let timed = is_timed(input.sequence);
+            let before = if timed { self.shared.clock.now() } else { started };
+            let decision = self.risk.decide(input.sequence, &input.command);
+            if let Decision::Wait { until } = decision {
+                self.waits_for = Some(until);
+                break;
+            }
+            let mut at = started;
+            if timed {
+                at = self.shared.clock.now();
+                self.latency.record(SERVICE, at.0 - before.0, 1);
+            }
+            run.count(input.sequenced.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
+            self.decided = input.sequence;
+            if self.decisions.push(Decided { decision, at }).is_err() {
+                self.shared.fail("the matcher has gone".to_owned());
+                return self.finish();
+            }
+            done += 1;
+        }
+        run.finish(started.0, |wait, count| self.latency.record(WAIT, wait, count));
+        self.input.release(done);
+        Progress::from_worked(worked || done > 0)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.latency.is_asked()
+            || self.shared.has_failed()
+            || self.feedback.readable() > 0
+            || self.matched.load() != self.settled.0
+            || self.answers.is_releasable()
+            || (self.shared.account_queries.is_filled() && self.settled == self.decided)
+            || (self.waits_for.is_none()
+                && self.decisions.free() > 0
+                && (self.input.readable() > 0 || self.input.is_finished()))
+    }
+}
+
+pub(super) struct MatcherStage {
+    shared: Arc<Shared>,
+    input: broadcast::Consumer<Input>,
+    matcher: Matcher,
+    decisions: spsc::Consumer<Decided>,
+    feedback: Outlet<Settlement>,
+    matched: Cursor,
+    output: Outlet<Output>,
+    /// The last sequence carried out; `matched` follows when all its settlements are in the ring.
+    done: Sequence,
+    answers: Answers,
+    latency: Recorder<2>,
+}
+
+impl MatcherStage {
+    #[allow(clippy::too_many_arguments, reason = "the ends of the rings it is joined to")]
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        input: broadcast::Consumer<Input>,
+        matcher: Matcher,
+        decisions: spsc::Consumer<Decided>,
+        feedback: Outlet<Settlement>,
+        matched: Cursor,
+        output: Outlet<Output>,
+        last: Sequence,
+        durable: CursorReader,
+        latency: Recorder<2>,
+    ) -> Self {
+        Self {
+            shared,
+            input,
+            matcher,
+            decisions,
+            feedback,
+            matched,
+            output,
+            done: last,
+            answers: Answers::new(durable),
+            latency,
+        }
+    }
+
+    /// The final state of its half, and the last sequence it carried out.
+    pub(super) fn into_matcher(self) -> (Matcher, Sequence) {
+        (self.matcher, self.done)
+    }
+
+    /// Pushes what waits; gives whether another command may begin.
+    #[inline]
+    fn flush(&mut self) -> bool {
+        let settled = self.feedback.flush();
+        if settled && self.matched.load() != self.done.0 {
+            self.matched.publish(self.done.0);
+        }
+        self.output.flush() && settled
+    }
+
+    #[cold]
+    fn answer(&mut self) {
+        let matcher = &self.matcher;
+        self.answers.take_books(&self.shared, self.done, |(market, depth)| matcher.book(market, depth));
+    }
+
+    fn finish(&mut self) -> Progress {
+        self.answers.close(&self.shared);
+        self.output.close();
+        self.feedback.close();
+        Progress::Finished
+    }
+}
+
+impl Poll for MatcherStage {
+    fn poll(&mut self, batch: usize) -> Progress {
+        self.latency.hand_over_if_asked();
+        if self.shared.has_failed() {
+            return self.finish();
+        }
+        let answered = self.answers.release();
+        if self.shared.book_queries.is_filled() {
+            self.answer();
+        }
+        if !self.flush() {
+            return Progress::from_worked(answered);
+        }
+        let count = self.decisions.readable().min(self.input.readable()).min(batch);
+        if count == 0 {
+            if self.input.is_finished() && self.answers.is_empty() {
+                return self.finish();
+            }
+            return Progress::from_worked(answered);
+        }
+        let started = self.shared.clock.now();
+        let mut now = started;
+        let mut run = Run::default();
+        let mut done = 0;
+        while done < count && self.output.is_flushed() && self.feedback.is_flushed() {
+            let input = self.input.get(done).expect("counted as readable");
+            let Decided { decision, at } = self.decisions.get(done).expect("counted as readable");
+            run.count(at.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
+            let timed = is_timed(input.sequence);
+            if timed {
+                now = self.shared.clock.now();
+            }
+            let commands = CommandSink::new(&mut self.output, input, now);
+            let mut sink = SplitSink { commands, feedback: &mut self.feedback };
+            self.matcher.execute(input.sequence, &input.command, decision, &mut sink);
+            if timed {
+                let before = now;
+                now = self.shared.clock.now();
+                sink.commands.output.matched = now;
+                self.latency.record(SERVICE, now.0 - before.0, 1);
+            }
+            sink.commands.finish();
+            self.done = input.sequence;
+            done += 1;
+        }
+        run.finish(started.0, |wait, count| self.latency.record(WAIT, wait, count));
+        self.decisions.release(done);
+        self.input.release(done);
+        self.flush();
+        Progress::Worked
+    }
+
+    fn is_ready(&self) -> bool {
+        let may_begin = self.output.has_room() && self.feedback.has_room();
+        let has_input = self.decisions.readable() > 0 && self.input.readable() > 0;
+        let waits = !self.output.is_flushed() || !self.feedback.is_flushed();
+        self.latency.is_asked()
+            || self.shared.has_failed()
+            || self.answers.is_releasable()
+            || self.shared.book_queries.is_filled()
+            || (may_begin && (waits || has_input || self.input.is_finished()))
+    }
+}
+
+struct SplitSink<'a> {
+    commands: CommandSink<'a>,
+    feedback: &'a mut Outlet<Settlement>,
+}
+
+impl MatchSink for SplitSink<'_> {
+    #[inline]
+    fn emit(&mut self, event: Event) {
+        self.commands.emit(event);
+    }
+
+    #[inline]
+    fn settle(&mut self, settlement: Settlement) {
+        self.feedback.push(settlement);
+    }
+}
