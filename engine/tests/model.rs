@@ -12,7 +12,7 @@ use engine::{
     command::Command,
     event::{CancelReason, Event, RejectReason},
     exchange::Exchange,
-    types::{Sequence, Timestamp},
+    types::{AMOUNT_MAX, AccountId, Amount, AssetId, ExternalId, Sequence, Timestamp, WithdrawalId},
 };
 use model::{
     ModelExchange,
@@ -68,6 +68,33 @@ fn mass_cancel() {
     compare_seeds(Kind::MassCancel);
 }
 
+/// A whole supply leaves, as much comes in from elsewhere, and then the first comes back.
+#[test]
+fn withdrawals_fail_when_the_supply_is_full() {
+    let (account, asset, amount) = (AccountId(1), AssetId(0), Amount(AMOUNT_MAX));
+    let deposit = |id| Command::Deposit { account, asset, amount, external_id: ExternalId::from_u128(id) };
+    let withdrawal = WithdrawalId(4);
+    let script = [
+        Command::AddAsset { asset, symbol: "BTC".parse().expect("a valid symbol"), scale: 8 },
+        Command::CreateAccount { account },
+        deposit(1),
+        Command::RequestWithdrawalOfAll { account, asset },
+        Command::ReleaseWithdrawal { withdrawal, account, asset, amount },
+        deposit(2),
+        Command::ConfirmWithdrawalSent { withdrawal, external_id: ExternalId::from_u128(3) },
+        deposit(2),
+        Command::FailWithdrawal { withdrawal },
+        deposit(2),
+        Command::RequestWithdrawalOfAll { account, asset },
+    ];
+    let mut commands = script.into_iter();
+    let refusals = compare_commands("a script", script.len() as u64, |_| commands.next().expect("a command"));
+    assert_eq!(
+        refusals,
+        [(6, RejectReason::SupplyTooLarge), (8, RejectReason::SupplyTooLarge), (10, RejectReason::SupplyTooLarge)]
+    );
+}
+
 #[test]
 fn ten_million_random_commands() {
     if !slow() {
@@ -91,47 +118,62 @@ fn compare_seeds(kind: Kind) {
 
 /// Runs a stream through both and panics at the first difference.
 fn compare(kind: Kind, seed: u64, count: u64) {
+    let mut stream = Stream::new(kind, seed);
+    compare_commands(&format!("stream {kind:?}, seed {seed}"), count, |model| stream.next(model));
+}
+
+/// Runs commands, chosen on the model's state, through both; returns the refusals and their sequences.
+fn compare_commands(
+    name: &str,
+    count: u64,
+    mut next: impl FnMut(&ModelExchange) -> Command,
+) -> Vec<(u64, RejectReason)> {
     let mut model = ModelExchange::new();
     let mut exchange = Exchange::new();
-    let mut stream = Stream::new(kind, seed);
-    let mut trail = VecDeque::with_capacity(TRAIL + 1);
+    let mut trail = VecDeque::with_capacity(TRAIL);
     let mut events = Vec::new();
+    let mut refusals = Vec::new();
     for sequence in 1..=count {
-        let command = stream.next(&model);
+        let command = next(&model);
         if trail.len() == TRAIL {
             trail.pop_front();
         }
         trail.push_back((sequence, command));
-        let context = || {
+        let _on_panic = PanicContext(|| {
             let lines: Vec<_> = trail.iter().map(|(sequence, command)| format!("  {sequence}: {command:?}")).collect();
-            format!("stream {kind:?}, seed {seed}, command {sequence}; the last commands:\n{}", lines.join("\n"))
-        };
+            format!("{name}, command {sequence}; the last commands:\n{}", lines.join("\n"))
+        });
 
-        // Printed only when one of the two panics.
-        let on_panic = PanicContext(&context);
-        let (sequence_, time) = (Sequence(sequence), Timestamp(1_000 + sequence));
-        let expected = model.apply(sequence_, time, &command);
+        let (position, time) = (Sequence(sequence), Timestamp(1_000 + sequence));
+        let expected = model.apply(position, time, &command);
         model.check();
         events.clear();
-        exchange.apply(sequence_, time, &command, &mut events);
+        exchange.apply(position, time, &command, &mut events);
         assert!(events == expected, "events differ\nmodel:  {expected:#?}\nengine: {events:#?}");
-        if sequence % STATE_INTERVAL == 0 || sequence == count {
-            let mut bytes = Vec::new();
-            exchange.canonical_state(&mut |chunk: &[u8]| bytes.extend_from_slice(chunk));
-            let expected = model.canonical_state();
-            let difference = bytes.iter().zip(&expected).position(|(ours, theirs)| ours != theirs);
-            assert!(
-                bytes == expected,
-                "canonical bytes differ: {} and {} long, first at {difference:?}",
-                bytes.len(),
-                expected.len()
-            );
-            assert_eq!(exchange.state_hash().0, model.state_hash(), "state hashes differ");
-            if let Err(broken) = exchange.check_invariants() {
-                panic!("invariant broken: {broken}");
-            }
+        if let [Event::Refused { reason, .. }] = events[..] {
+            refusals.push((sequence, reason));
         }
-        drop(on_panic);
+        if sequence % STATE_INTERVAL == 0 || sequence == count {
+            compare_states(&model, &exchange);
+        }
+    }
+    refusals
+}
+
+fn compare_states(model: &ModelExchange, exchange: &Exchange) {
+    let mut bytes = Vec::new();
+    exchange.canonical_state(&mut |chunk: &[u8]| bytes.extend_from_slice(chunk));
+    let expected = model.canonical_state();
+    let difference = bytes.iter().zip(&expected).position(|(ours, theirs)| ours != theirs);
+    assert!(
+        bytes == expected,
+        "canonical bytes differ: {} and {} long, first at {difference:?}",
+        bytes.len(),
+        expected.len()
+    );
+    assert_eq!(exchange.state_hash().0, model.state_hash(), "state hashes differ");
+    if let Err(broken) = exchange.check_invariants() {
+        panic!("invariant broken: {broken}");
     }
 }
 

@@ -491,7 +491,8 @@ impl ModelExchange {
         refuse_if(amount.0 == 0, RejectReason::ZeroAmount)?;
         refuse_if(amount.0 > AMOUNT_MAX, RejectReason::AmountTooLarge)?;
         let owed = -self.assets[&asset].system[EXTERNAL];
-        refuse_if(owed + i128::from(amount.0) > i128::from(AMOUNT_MAX), RejectReason::SupplyTooLarge)?;
+        let supply = owed + to_i128(self.may_come_back(asset)) + i128::from(amount.0);
+        refuse_if(supply > i128::from(AMOUNT_MAX), RejectReason::SupplyTooLarge)?;
         refuse_if(self.credited.contains(&(asset, external_id.0)), RejectReason::DuplicateExternalId)?;
         self.credited.insert((asset, external_id.0));
         self.balance_mut(account, asset).available += u128::from(amount.0);
@@ -516,6 +517,13 @@ impl ModelExchange {
     }
 
     // Withdrawals.
+
+    /// What was released or sent, and has neither settled nor failed.
+    pub fn may_come_back(&self, asset: AssetId) -> u128 {
+        let on_its_way = |found: &&Withdrawal| matches!(found.state, WithdrawalState::Released | WithdrawalState::Sent);
+        let of_asset = self.withdrawals.values().filter(|found| found.asset == asset);
+        of_asset.filter(on_its_way).map(|found| found.amount).sum()
+    }
 
     fn check_withdrawal_request(&self, account: AccountId, asset: AssetId) -> Outcome {
         self.check_account(account)?;
@@ -1099,6 +1107,8 @@ impl ModelExchange {
         assert!(held.is_empty(), "holds without a balance: {held:?}");
         for (asset, sum) in sums {
             assert_eq!(sum, 0, "{asset} does not sum to zero");
+            let supply = to_i128(self.may_come_back(asset)) - self.assets[&asset].system[EXTERNAL];
+            assert!((0..=to_i128(MAX)).contains(&supply), "{asset} has a supply of {supply}");
         }
     }
 }

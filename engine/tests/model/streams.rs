@@ -826,7 +826,7 @@ impl Stream {
         let with_fees = u64::try_from(u128::from(most) * 100 / 110).expect("the quotient fits");
         let over = self.random.pick(&[most.saturating_add(1), with_fees + 1, u64::MAX]);
         let quantity = self.random.pick(&[most, over, with_fees, with_fees, most / 3, most / 100]);
-        match self.random.below(16) {
+        match self.random.below(22) {
             0..8 => {
                 let limit_type = self.limit_type();
                 self.place_limit(account, market, side, limit_type, (price, quantity));
@@ -856,7 +856,8 @@ impl Stream {
             12 => {
                 let asset = self.random.pick(&[BTC, USD, ETH, RARE]);
                 let owed = u64::try_from(-model.assets[&asset].system[0]).expect("a supply fits");
-                let room = AMOUNT_MAX - owed;
+                let gone = u64::try_from(model.may_come_back(asset)).expect("a supply fits");
+                let room = AMOUNT_MAX - owed - self.random.pick(&[0, gone, gone]);
                 let amount = self.random.pick(&[room, room.saturating_add(1), room.saturating_sub(1), AMOUNT_MAX]);
                 self.deposit(account, asset, amount);
             }
@@ -869,6 +870,17 @@ impl Stream {
             14 => {
                 self.push(Command::CancelAllOfAccount { account });
             }
+            15 | 16 => {
+                let asset = self.random.pick(&[BTC, USD, ETH, RARE]);
+                let available = u64::try_from(model.balance(account, asset).available).expect("a balance fits");
+                let amount = Amount(self.random.pick(&[available, available, available.saturating_add(1)]));
+                let all = self.random.one_in(2);
+                self.push(match all {
+                    true => Command::RequestWithdrawalOfAll { account, asset },
+                    false => Command::RequestWithdrawal { account, asset, amount },
+                });
+            }
+            17..20 => self.next_step_of_withdrawal(model),
             _ => {
                 let (maker_rate, taker_rate) = self.rates();
                 self.push(Command::SetMarketFees { market, maker_rate, taker_rate });
