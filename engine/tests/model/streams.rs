@@ -369,7 +369,18 @@ impl Stream {
 
     /// Rates of which the sum is not negative, odd ones.
     fn rates(&mut self) -> (FeeRate, FeeRate) {
-        let rates = [(0, 0), (1, 1), (333, 777), (-77, 131), (131, -77), (-9_999, 10_000), (10_000, 10_000), (-5, 5)];
+        let rates = [
+            (0, 0),
+            (10_000, -1),
+            (1, 1),
+            (333, 777),
+            (-77, 131),
+            (131, -77),
+            (1, -1),
+            (-9_999, 10_000),
+            (10_000, 10_000),
+            (-5, 5),
+        ];
         let (maker, taker) = self.random.pick(&rates);
         (FeeRate(maker), FeeRate(taker))
     }
@@ -388,6 +399,22 @@ impl Stream {
         let client_order_id = self.client_order_id();
         let (price, quantity) = (Price(at.0), Quantity(at.1));
         self.push(Command::PlaceLimit { account, market, side, limit_type, price, quantity, client_order_id });
+    }
+
+    /// A market buy whose budget is spent to the last unit on the first few asks; every other time its owner is
+    /// also that of the ask after them.
+    fn spend_exactly(&mut self, model: &ModelExchange) {
+        let market = self.random.pick(&MARKETS);
+        let Some(found) = model.markets.get(&market).filter(|found| !found.asks.is_empty()) else { return };
+        let most = found.asks.len().min(4) as u64;
+        let makers = usize::try_from(self.random.between(1, most)).expect("the count fits");
+        let notional = found.asks[..makers].iter().map(|ask| found.notional(ask.price, ask.open)).sum();
+        let cost = notional + super::fee(found.taker_rate.max(0), notional);
+        let budget = Amount(u64::try_from(cost).unwrap_or(AMOUNT_MAX));
+        let owner = found.asks.get(makers).map(|ask| ask.account).filter(|_| self.random.one_in(2));
+        let account = owner.unwrap_or_else(|| self.user());
+        let client_order_id = self.client_order_id();
+        self.push(Command::PlaceMarketBuy { account, market, budget, client_order_id });
     }
 
     // Everything at random.
@@ -416,7 +443,8 @@ impl Stream {
                 let at = (self.price_for(side).0, self.quantity(30).0);
                 self.place_limit(account, market, side, limit_type, at);
             }
-            380..450 => {
+            380..395 => self.spend_exactly(model),
+            395..450 => {
                 let (account, market, budget) = (self.user(), self.market(), self.amount(8_000));
                 let client_order_id = self.client_order_id();
                 self.push(Command::PlaceMarketBuy { account, market, budget, client_order_id });
@@ -725,7 +753,8 @@ impl Stream {
         let taker = self.random.pick(&others);
         let price = self.price().0;
         let lots = self.random.between(5, 30);
-        match self.random.below(8) {
+        match self.random.below(9) {
+            7 => self.spend_exactly(model),
             // A large maker and one-lot takers.
             0..4 => {
                 self.place_limit(maker, market, side, LimitType::GoodTillCancel, (price, lots));
@@ -875,9 +904,10 @@ impl Stream {
                 let available = u64::try_from(model.balance(account, asset).available).expect("a balance fits");
                 let amount = Amount(self.random.pick(&[available, available, available.saturating_add(1)]));
                 let all = self.random.one_in(2);
-                self.push(match all {
-                    true => Command::RequestWithdrawalOfAll { account, asset },
-                    false => Command::RequestWithdrawal { account, asset, amount },
+                self.push(if all {
+                    Command::RequestWithdrawalOfAll { account, asset }
+                } else {
+                    Command::RequestWithdrawal { account, asset, amount }
                 });
             }
             17..20 => self.next_step_of_withdrawal(model),
