@@ -20,7 +20,9 @@ use model::{
 };
 
 /// How many commands apart whole states are compared: a prime, so that it falls into step with no stream.
-const STATE_INTERVAL: u64 = 97;
+const fn state_interval(count: u64) -> u64 {
+    if count <= 10_000 { 97 } else { 997 }
+}
 /// How many of the last commands a failure prints.
 const TRAIL: usize = 20;
 
@@ -153,7 +155,7 @@ fn compare_commands(
         if let [Event::Refused { reason, .. }] = events[..] {
             refusals.push((sequence, reason));
         }
-        if sequence % STATE_INTERVAL == 0 || sequence == count {
+        if sequence.is_multiple_of(state_interval(count)) || sequence == count {
             compare_states(&model, &exchange);
         }
     }
