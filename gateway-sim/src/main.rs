@@ -1,2 +1,4 @@
 //! The load simulator.
+#![forbid(unsafe_code)]
+
 fn main() {}
