@@ -72,7 +72,7 @@ impl<T> Slots<T> {
     #[inline]
     pub(crate) unsafe fn write(&self, position: u64, item: T) {
         // SAFETY: the pointer is valid, and the caller guarantees that the slot is theirs alone.
-        self.cell(position).with_mut(|slot| unsafe { slot.write(MaybeUninit::new(item)) });
+        self.cell(position).with_mut(|slot| unsafe { slot.cast::<T>().write(item) });
     }
 
     /// Copies items into the slots from a position on.
@@ -91,7 +91,7 @@ impl<T> Slots<T> {
         for (cells, items) in [(&self.cells[start..], before_wrap), (&self.cells[..], after_wrap)] {
             for (cell, item) in cells.iter().zip(items) {
                 // SAFETY: as in `write`, for this slot.
-                cell.with_mut(|slot| unsafe { slot.write(MaybeUninit::new(*item)) });
+                cell.with_mut(|slot| unsafe { slot.cast::<T>().write(*item) });
             }
         }
     }
@@ -105,7 +105,7 @@ impl<T> Slots<T> {
     #[inline]
     pub(crate) unsafe fn read(&self, position: u64) -> T {
         // SAFETY: the pointer is valid; the caller guarantees an initialised slot that is moved out of once.
-        self.cell(position).with(|slot| unsafe { slot.read().assume_init() })
+        self.cell(position).with(|slot| unsafe { slot.cast::<T>().read() })
     }
 
     /// Borrows the item in the slot of a position.
@@ -123,7 +123,7 @@ impl<T> Slots<T> {
 
     #[inline]
     fn index(&self, position: u64) -> usize {
-        position as usize & (self.cells.len() - 1)
+        position as usize & self.cells.len().wrapping_sub(1)
     }
 
     #[inline]

@@ -267,23 +267,25 @@ impl Drop for CloseOnDrop {
 pub struct Waiter {
     strategy: WaitStrategy,
     signal: Signal,
-    /// How often it was idle since the last reset, up to `SLEEPS_FROM + SLEEP_DOUBLINGS`.
+    /// The next step, from `FIRST_STEP` after a reset up to `SLEEPS_FROM + SLEEP_DOUBLINGS`.
     steps: u32,
 }
 
 /// Idle steps that spin, each twice as long as the one before; two cores are soon better yielded.
-const SPIN_STEPS: u32 = if cfg!(loom) { 0 } else { 6 };
+const SPIN_STEPS: u32 = 6;
 /// Idle steps that yield, after those that spin.
-const YIELD_STEPS: u32 = if cfg!(loom) { 0 } else { 16 };
+const YIELD_STEPS: u32 = 16;
 /// The first idle step that sleeps or parks.
 const SLEEPS_FROM: u32 = SPIN_STEPS + YIELD_STEPS;
+/// The step after a reset; the model checker has nothing to learn from spinning.
+const FIRST_STEP: u32 = if cfg!(loom) { SLEEPS_FROM } else { 0 };
 /// How often the sleep doubles until it is the longest.
 const SLEEP_DOUBLINGS: u32 = 4;
 
 impl Waiter {
     /// Creates the waiting side of one poller, to be notified by `signal`.
     pub fn new(strategy: WaitStrategy, signal: Signal) -> Self {
-        Self { strategy, signal, steps: 0 }
+        Self { strategy, signal, steps: FIRST_STEP }
     }
 
     /// Returns the strategy.
@@ -315,7 +317,7 @@ impl Waiter {
     /// Starts again with the shortest wait; to be called after a poll that found something to do.
     #[inline]
     pub fn reset(&mut self) {
-        self.steps = 0;
+        self.steps = FIRST_STEP;
     }
 
     #[inline]

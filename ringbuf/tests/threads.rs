@@ -118,13 +118,14 @@ fn spsc_every_operation_mixed() {
     let mut random = Random(0x2545_F491_4F6C_DD1D);
     let mut checker = Checker::default();
     while !consumer.is_finished() {
-        match random.below(4) {
+        match random.below(5) {
             0 => consumer.pop().into_iter().for_each(|found| checker.check(found)),
             1 => {
                 let max = random.below(100) as usize;
                 consumer.drain(max, |found| checker.check(found));
             }
-            2 => {
+            2 => consumer.take().into_iter().for_each(|found| checker.check(found)),
+            3 => {
                 let first = consumer.peek().copied();
                 first.into_iter().for_each(|found| checker.check(found));
                 consumer.release(usize::from(first.is_some()));

@@ -76,9 +76,17 @@ impl Epoch {
     pub const FIRST: Self = Self(1);
 
     /// The epoch after this one.
+    ///
+    /// # Panics
+    /// When there is none.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+
+    /// Whether a block of this epoch can stand right behind one of `before`.
+    const fn can_follow(self, before: Self) -> bool {
+        self.0 == before.0 || (self.0 > before.0 && self.0 - before.0 == 1)
     }
 }
 

@@ -87,7 +87,7 @@ impl Window {
 /// What a try to read a block came to, other than damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attempt {
-    /// The block is whole, and is in `Scan::block` with its header in `Scan::header`.
+    /// The block is whole, and is in `Scan::block`.
     Complete,
     /// Its first sector is zero, or there is no room for one.
     Absent,
@@ -157,9 +157,12 @@ impl<S: Storage> Scan<S> {
             }
             return Ok(None);
         };
-        let fits = header.first_sequence == Sequence(1) && header.previous == header.journal_id.genesis();
-        if !fits {
-            let damage = Damage::Chain { expected: header.journal_id.genesis(), found: header.previous };
+        let expected = header.journal_id.genesis();
+        if header.previous != expected {
+            return Err(scan.damaged(&place, 0, Damage::Chain { expected, found: header.previous }));
+        }
+        if header.first_sequence != Sequence(1) {
+            let damage = Damage::Gap { expected: Sequence(1), found: header.first_sequence };
             return Err(scan.damaged(&place, 0, damage));
         }
         scan.journal_id = header.journal_id;
@@ -234,7 +237,7 @@ impl<S: Storage> Scan<S> {
         Ok(command)
     }
 
-    /// Reads the next block when nobody else writes; `Err(Ok(tail))` is the end.
+    /// Reads the next block when nobody else writes, or finds out how the journal ends.
     pub fn next_block_alone(&mut self) -> Result<Option<Tail>, OpenError> {
         let place = self.place.clone();
         match self.attempt(&place, self.block_head.epoch)? {
@@ -271,50 +274,56 @@ impl<S: Storage> Scan<S> {
     /// Reads the next block while somebody may be writing; `false` when there is none that is complete.
     pub fn next_block_shared(&mut self) -> Result<bool, OpenError> {
         let place = self.place.clone();
-        let epoch = self.block_head.epoch;
-        if matches!(self.attempt(&place, epoch), Ok(Attempt::Complete)) {
-            return Ok(true);
-        }
-        let later = match self.attempt_again(&place, epoch) {
-            Ok(Attempt::Complete) => return Ok(true),
-            Ok(Attempt::Absent) => self.has_begun(place.index + 1)?,
-            Ok(Attempt::Incomplete) => self.has_begun(place.index + 1)? || self.has_block_after(&place)?,
-            Err(error) if is_sector_damage(&error) => {
-                self.has_begun(place.index + 1)? || self.has_block_after(&place)?
-            }
-            Err(error) => return Err(error),
-        };
-        if !later {
-            return Ok(false);
-        }
-        match self.attempt_again(&place, epoch)? {
-            Attempt::Complete => return Ok(true),
-            Attempt::Incomplete => return Err(self.damaged(&place, place.offset, Damage::AfterHole)),
-            Attempt::Absent => {}
+        match self.attempt_beside(&place, self.block_head.epoch)? {
+            None => return Ok(false),
+            Some(Attempt::Complete) => return Ok(true),
+            Some(_) => {}
         }
         // A later segment has begun, so nothing more will be written to this one.
         self.expect_zeros_from(&place, place.offset)?;
         let mut next = open_segment(&self.storage, place.index + 1, self.access, self.sequence)?;
+        next.offset = SECTOR;
         let header = match self.segment_header(&next) {
             Ok(Some(header)) => header,
-            Ok(None) => return Ok(false),
+            Err(error) if !is_sector_damage(&error) => return Err(error),
+            _ if !self.has_begun(next.index + 1)? && !self.has_block_after(&next)? => return Ok(false),
+            _ => match self.segment_header(&next)? {
+                Some(header) => header,
+                None => return Err(self.damaged(&next, 0, Damage::AfterHole)),
+            },
+        };
+        self.check_successor(&next, &header)?;
+        // Until its first block is complete, the segment can still turn out to be torn, and be cleared.
+        match self.attempt_beside(&next, header.epoch)? {
+            None => Ok(false),
+            Some(Attempt::Complete) => Ok(true),
+            Some(_) => Err(self.damaged(&next, next.offset, Damage::AfterHole)),
+        }
+    }
+
+    /// Reads the block at a place while somebody may be writing it; `None` when that may be so. `Absent` then says
+    /// that a later segment has begun.
+    fn attempt_beside(&mut self, place: &Place<S::Segment>, epoch: Epoch) -> Result<Option<Attempt>, OpenError> {
+        if matches!(self.attempt(place, epoch), Ok(Attempt::Complete)) {
+            return Ok(Some(Attempt::Complete));
+        }
+        let later = match self.attempt_again(place, epoch) {
+            Ok(Attempt::Complete) => return Ok(Some(Attempt::Complete)),
+            Ok(Attempt::Absent) => self.has_begun(place.index + 1)?,
+            Ok(Attempt::Incomplete) => self.has_begun(place.index + 1)? || self.has_block_after(place)?,
             Err(error) if is_sector_damage(&error) => {
-                next.offset = SECTOR;
-                if !(self.has_begun(next.index + 1)? || self.has_block_after(&next)?) {
-                    return Ok(false);
-                }
-                match self.segment_header(&next)? {
-                    Some(header) => header,
-                    None => return Err(self.damaged(&next, 0, Damage::AfterHole)),
-                }
+                self.has_begun(place.index + 1)? || self.has_block_after(place)?
             }
             Err(error) => return Err(error),
         };
-        self.check_successor(&next, &header)?;
-        next.offset = SECTOR;
-        self.block_head.epoch = header.epoch;
-        self.place = next;
-        self.next_block_shared()
+        if !later {
+            return Ok(None);
+        }
+        // What came before a later write is finished, and can be seen whole by now.
+        match self.attempt_again(place, epoch)? {
+            Attempt::Incomplete => Err(self.damaged(place, place.offset, Damage::AfterHole)),
+            attempt => Ok(Some(attempt)),
+        }
     }
 
     /// Decides how the journal ends. Gives a wrong answer while somebody writes.
@@ -323,9 +332,11 @@ impl<S: Storage> Scan<S> {
         self.next_block_alone()
     }
 
-    /// Reads the block at a place afresh.
+    /// Reads the block at a place afresh. Reads one sector first, as it is mostly called where nothing is yet.
     fn attempt_again(&mut self, place: &Place<S::Segment>, epoch: Epoch) -> Result<Attempt, OpenError> {
-        self.window.length = 0;
+        if place.offset + SECTOR <= place.bytes {
+            self.load_exactly(place, place.offset, SECTOR_BYTES)?;
+        }
         self.attempt(place, epoch)
     }
 
@@ -390,7 +401,8 @@ impl<S: Storage> Scan<S> {
         }
         // The first block of a segment was written with its header, and has its epoch.
         let with_header = place.index > 0 && place.offset == SECTOR;
-        if header.epoch != epoch && (with_header || header.epoch != epoch.next()) {
+        let fits = if with_header { header.epoch == epoch } else { header.epoch.can_follow(epoch) };
+        if !fits {
             return Err(Damage::Epoch { after: epoch, found: header.epoch });
         }
         if header.records == 0 || header.first_sequence.0.checked_add(u64::from(header.records)).is_none() {
@@ -440,7 +452,7 @@ impl<S: Storage> Scan<S> {
             Damage::Chain { expected: hash, found: header.previous }
         } else if header.first_sequence != sequence.next() {
             Damage::Gap { expected: sequence.next(), found: header.first_sequence }
-        } else if header.epoch != epoch && header.epoch != epoch.next() {
+        } else if !header.epoch.can_follow(epoch) {
             Damage::Epoch { after: epoch, found: header.epoch }
         } else {
             return Ok(());
@@ -471,12 +483,10 @@ impl<S: Storage> Scan<S> {
                             BlockHeader::decode(sector).map_err(|damage| self.damaged(place, offset, damage))?;
                         sectors_max = sectors_of(BLOCK_HEADER_BYTES + header.records_bytes as usize) as u64;
                         let block = Place { offset, ..place.clone() };
-                        // Under a header of its own the epoch may be the next one, as it may be anywhere else.
-                        let epoch = if header.epoch == self.block_head.epoch.next() && place.offset == 0 {
-                            header.epoch
-                        } else {
-                            self.block_head.epoch
-                        };
+                        // A header that did not arrive may have begun the next epoch.
+                        let before = self.block_head.epoch;
+                        let begins = place.offset == 0 && header.epoch.can_follow(before);
+                        let epoch = if begins { header.epoch } else { before };
                         self.check_block(&block, &header, epoch)
                             .map_err(|damage| self.damaged(place, offset, damage))?;
                     }
@@ -540,15 +550,18 @@ impl<S: Storage> Scan<S> {
         Ok(None)
     }
 
-    /// Whether something has been written to a segment's header.
-    fn has_begun(&self, index: u32) -> Result<bool, OpenError> {
-        if !self.indexes()?.contains(&index) {
-            return Ok(false);
-        }
-        let place = open_segment(&self.storage, index, self.access, self.sequence)?;
+    /// Whether something has been written to the header of a segment from `first` on.
+    fn has_begun(&self, first: u32) -> Result<bool, OpenError> {
         let mut sector = [0; SECTOR_BYTES];
-        place.segment.read_exact_at(&mut sector, 0).map_err(|source| self.io_error(&place, 0, source))?;
-        Ok(!is_zero(&sector))
+        for index in first.. {
+            match self.storage.open(index, Access::Read).and_then(|segment| segment.read_exact_at(&mut sector, 0)) {
+                Ok(()) if is_zero(&sector) => {}
+                Ok(()) => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(source) => return Err(io_error(&self.storage, Some(index), 0, self.sequence, source)),
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a block begins behind the first sector of the one at `place`, in the same segment.
@@ -574,6 +587,11 @@ impl<S: Storage> Scan<S> {
         }
         let rest = place.bytes - offset;
         let length = bytes.max(usize::try_from(rest).map_or(READ_BYTES, |rest| rest.min(READ_BYTES)));
+        self.load_exactly(place, offset, length)
+    }
+
+    /// Reads `length` bytes from `offset` into the window, and nothing else.
+    fn load_exactly(&mut self, place: &Place<S::Segment>, offset: u64, length: usize) -> Result<(), OpenError> {
         if self.window.buffer.len() < length {
             self.window.buffer.resize(length, 0);
         }
@@ -636,4 +654,168 @@ fn open_segment<S: Storage>(
     };
     let (segment, bytes) = open().map_err(|source| io_error(storage, Some(index), 0, after, source))?;
     Ok(Place { segment: Arc::new(segment), index, bytes, offset: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        command::Command,
+        journal::{Journal, MemoryStorage, Options, layout::seal_sector},
+        types::{AccountId, Cause},
+    };
+
+    const PLACE: SectorPlace = SectorPlace { segment: 0, first: 2, sector: 2 };
+
+    /// Three blocks of one sector in segment 0, and two in segment 1.
+    fn journal() -> MemoryStorage {
+        let storage = MemoryStorage::default();
+        let options = Options { segment_bytes: 4 * SECTOR, block_bytes: 400, segments_ahead: 0, ..Options::default() };
+        let mut journal = Journal::open(storage.clone(), options).unwrap().into_journal().unwrap();
+        for block in 0..5 {
+            for number in 1..=2 {
+                let sequence = Sequence(block * 2 + number);
+                let command = Command::CreateAccount { account: AccountId(sequence.0 as u32) };
+                let (time, cause) = (Timestamp(sequence.0), Cause::operator(1));
+                journal.append(&SequencedCommand { sequence, time, cause, command }).unwrap();
+            }
+            journal.commit().unwrap();
+        }
+        storage
+    }
+
+    /// Changes a sector and seals it again, as a bug in a writer would, and returns what a walk says.
+    fn walk_after(place: SectorPlace, edit: impl FnOnce(&mut [u8])) -> OpenError {
+        let storage = journal();
+        let mut bytes = storage.contents(place.segment).unwrap();
+        let sector = &mut bytes[place.sector as usize * SECTOR_BYTES..][..SECTOR_BYTES];
+        let mut payload = sector[..SECTOR_PAYLOAD_BYTES].to_vec();
+        edit(&mut payload);
+        seal_sector(sector, place, &payload);
+        storage.replace(place.segment, bytes);
+
+        let seen_alone = Journal::open(storage.clone(), Options::default())
+            .and_then(|mut opening| opening.try_for_each(|found| found.map(drop)));
+        let seen_beside = super::super::JournalReader::open(storage)
+            .and_then(|mut reader| reader.try_for_each(|found| found.map(drop)));
+        let (alone, beside) = (seen_alone.unwrap_err(), seen_beside.unwrap_err());
+        assert_eq!(alone.to_string(), beside.to_string());
+        alone
+    }
+
+    fn damage_after(place: SectorPlace, edit: impl FnOnce(&mut [u8])) -> (u64, u64, Damage) {
+        match walk_after(place, edit) {
+            OpenError::Damaged { offset, after, damage, .. } => (offset, after.0, damage),
+            error => panic!("{error}"),
+        }
+    }
+
+    /// Changes the second record of the second block, of the account 4, and makes its check right again.
+    fn damage_in_record(edit: impl FnOnce(&mut [u8])) -> (u64, u64, Damage) {
+        damage_after(PLACE, |payload| {
+            let record = &mut payload[BLOCK_HEADER_BYTES + 31..BLOCK_HEADER_BYTES + 62];
+            edit(record);
+            let check = crc32c::crc32c(&record[..27]);
+            record[27..].copy_from_slice(&check.to_le_bytes());
+        })
+    }
+
+    #[test]
+    fn a_block_that_is_whole_and_wrong_is_refused() {
+        let (expected, found) = (Sequence(3), Sequence(4));
+        assert_eq!(damage_after(PLACE, |block| block[0] = b'X'), (1024, 2, Damage::Magic));
+        assert_eq!(damage_after(PLACE, |block| block[9] = 2), (1024, 2, Damage::Misplaced { found: 512 }));
+        assert_eq!(damage_after(PLACE, |block| block[16] = 4), (1024, 2, Damage::Gap { expected, found }));
+        assert_eq!(damage_after(PLACE, |block| block[24] = 0), (1024, 2, Damage::Length));
+        assert_eq!(damage_after(PLACE, |block| block[6] = 1), (1024, 2, Damage::Length));
+        for wrong in [0, 3] {
+            let damage = Damage::Epoch { after: Epoch(1), found: Epoch(wrong) };
+            assert_eq!(damage_after(PLACE, |block| block[28] = wrong as u8), (1024, 2, damage));
+        }
+        assert!(matches!(damage_after(PLACE, |block| block[40] ^= 1), (1024, 2, Damage::Chain { .. })));
+        // One byte and one record more than there are, and one record fewer.
+        assert_eq!(damage_after(PLACE, |block| block[4] += 1), (1024, 3, Damage::Length));
+        assert_eq!(damage_after(PLACE, |block| block[24] = 3), (1024, 4, Damage::Length));
+        assert_eq!(damage_after(PLACE, |block| block[24] = 1), (1024, 2, Damage::Length));
+    }
+
+    #[test]
+    fn a_record_that_is_wrong_is_refused() {
+        let (expected, found) = (Sequence(4), Sequence(5));
+        let after = Timestamp(3);
+        assert_eq!(damage_after(PLACE, |block| block[BLOCK_HEADER_BYTES + 50] ^= 1), (1024, 3, Damage::Record));
+        assert_eq!(damage_in_record(|record| record[6] = 5), (1024, 3, Damage::Gap { expected, found }));
+        assert_eq!(damage_in_record(|record| record[14] = 2), (1024, 3, Damage::Time { after, found: Timestamp(2) }));
+        assert_eq!(damage_in_record(|record| record[5] = 0x40), (1024, 3, Damage::Cause(0x4000_0001)));
+        let unknown = Damage::Command(crate::types::wire::WireError::UnknownKind(99));
+        assert_eq!(damage_in_record(|record| record[22] = 99), (1024, 3, unknown));
+        // Right in every respect but that it is not what was written.
+        let (offset, after, damage) = damage_in_record(|record| record[23] = 77);
+        assert_eq!((offset, after), (1536, 4));
+        assert!(matches!(damage, Damage::Chain { .. }), "{damage}");
+    }
+
+    #[test]
+    fn a_segment_that_is_whole_and_wrong_is_refused() {
+        let place = SectorPlace { segment: 1, first: 0, sector: 0 };
+        let gap = Damage::Gap { expected: Sequence(7), found: Sequence(8) };
+        assert_eq!(damage_after(place, |header| header[0] = 0), (0, 6, Damage::Magic));
+        assert_eq!(damage_after(place, |header| header[16] = 9), (0, 6, Damage::SegmentIndex { found: 9 }));
+        assert_eq!(damage_after(place, |header| header[24] = 8), (0, 6, gap));
+        assert!(matches!(damage_after(place, |header| header[32] = 1), (0, 6, Damage::SegmentLength { .. })));
+        assert!(matches!(damage_after(place, |header| header[40] ^= 1), (0, 6, Damage::Journal { .. })));
+        assert!(matches!(damage_after(place, |header| header[56] ^= 1), (0, 6, Damage::Chain { .. })));
+        assert!(matches!(damage_after(place, |header| header[12] = 3), (0, 6, Damage::Epoch { .. })));
+        // An epoch begins with a block, and the header has that of the first one.
+        assert!(matches!(damage_after(place, |header| header[12] = 2), (512, 6, Damage::Epoch { .. })));
+        assert!(matches!(walk_after(place, |header| header[8] = 2), OpenError::Format { format: 2, .. }));
+        let block = SectorPlace { segment: 1, first: 1, sector: 1 };
+        assert!(matches!(damage_after(block, |block| block[28] = 2), (512, 6, Damage::Epoch { .. })));
+
+        let first = SectorPlace { segment: 0, first: 0, sector: 0 };
+        assert!(matches!(damage_after(first, |header| header[56] ^= 1), (0, 0, Damage::Chain { .. })));
+        assert!(matches!(damage_after(first, |header| header[40] ^= 1), (0, 0, Damage::Chain { .. })));
+        assert!(matches!(damage_after(first, |header| header[24] = 2), (0, 0, Damage::Gap { .. })));
+        assert!(matches!(walk_after(first, |header| header[8] = 2), OpenError::Format { format: 2, .. }));
+    }
+
+    /// Opens after `edit` of the last segment, and returns what is wrong with it.
+    fn damage_in_tail(edit: impl FnOnce(&mut [u8])) -> (u64, u64, Damage) {
+        let storage = journal();
+        let mut bytes = storage.contents(1).unwrap();
+        edit(&mut bytes);
+        storage.replace(1, bytes);
+        let mut opening = Journal::open(storage, Options::default()).unwrap();
+        match opening.try_for_each(|found| found.map(drop)).unwrap_err() {
+            OpenError::Damaged { offset, after, damage, .. } => (offset, after.0, damage),
+            error => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_torn_tail_that_is_wrong_is_refused() {
+        // The segment's header did not arrive, and the block that did follows another one.
+        let first = SectorPlace { segment: 1, first: 1, sector: 1 };
+        let damage = damage_in_tail(|segment| {
+            let mut payload = segment[SECTOR_BYTES..2 * SECTOR_BYTES - 4].to_vec();
+            payload[40] ^= 1;
+            segment[..3 * SECTOR_BYTES].fill(0);
+            seal_sector(&mut segment[SECTOR_BYTES..2 * SECTOR_BYTES], first, &payload);
+        });
+        assert!(matches!(damage, (512, 6, Damage::Chain { .. })), "{damage:?}");
+
+        // A block of two sectors, of which one is missing and a third one is there.
+        let second = SectorPlace { segment: 1, first: 1, sector: 2 };
+        let third = SectorPlace { sector: 3, ..second };
+        let two_sectors = |segment: &mut [u8], extra: bool| {
+            let mut payload = segment[SECTOR_BYTES..2 * SECTOR_BYTES - 4].to_vec();
+            payload[5] = 2;
+            segment[SECTOR_BYTES..].fill(0);
+            seal_sector(&mut segment[SECTOR_BYTES..2 * SECTOR_BYTES], first, &payload);
+            if extra {
+                seal_sector(&mut segment[3 * SECTOR_BYTES..4 * SECTOR_BYTES], third, &[1]);
+            }
+        };
+        assert_eq!(damage_in_tail(|segment| two_sectors(segment, true)), (1536, 6, Damage::AfterHole));
+    }
 }

@@ -3,7 +3,7 @@
 //! Owned by one thread. Buffers are made at the start; `append` and `commit` allocate nothing, except that a commit
 //! that rolls over to the next segment takes it from the thread that prepares segments.
 
-use std::{io, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use super::{
     ChainHash, Durability, Epoch, FileStorage, Head, JournalError, JournalId, OpenError, Opening, Options, Storage,
@@ -47,6 +47,16 @@ pub struct Journal<S: Storage = FileStorage> {
     poisoned: bool,
     preparer: Option<Preparer<S::Segment>>,
     syncer: Option<Syncer<S::Segment>>,
+}
+
+impl Journal<FileStorage> {
+    /// Takes a directory and opens the journal in it for writing; see [`FileStorage::lock`] and [`open`](Self::open).
+    ///
+    /// # Errors
+    /// [`OpenError`] when someone else has the directory, and as for [`open`](Self::open).
+    pub fn open_directory(directory: impl AsRef<Path>, options: Options) -> Result<Opening, OpenError> {
+        Self::open(FileStorage::lock(directory)?, options)
+    }
 }
 
 impl<S: Storage> Journal<S> {

@@ -75,15 +75,16 @@ impl Core {
 impl Poll for Core {
     fn poll(&mut self, batch: usize) -> Progress {
         self.latency.hand_over_if_asked();
-        let answered = self.answers.release();
+        let mut worked = self.answers.release();
         if self.shared.account_queries.is_filled() || self.shared.book_queries.is_filled() {
             self.answer();
         }
         if self.shared.has_failed() {
             return self.finish();
         }
-        if !self.output.flush() {
-            return Progress::from_worked(answered);
+        worked |= self.output.flush();
+        if !self.output.is_flushed() {
+            return Progress::from_worked(worked);
         }
         let count = self.input.readable().min(batch);
         if count == 0 {
@@ -91,7 +92,7 @@ impl Poll for Core {
             if self.input.is_finished() && self.answers.is_empty() {
                 return self.finish();
             }
-            return Progress::from_worked(answered);
+            return Progress::from_worked(worked);
         }
         let started = self.shared.clock.now();
         let mut now = started;
@@ -128,8 +129,9 @@ impl Poll for Core {
             || self.answers.is_releasable()
             || self.shared.account_queries.is_filled()
             || self.shared.book_queries.is_filled()
-            || (self.output.has_room() && (self.input.readable() > 0 || self.input.is_finished()))
-            || (!self.output.is_flushed() && self.output.has_room())
+            || self.output.is_flushable()
+            || (self.output.is_flushed()
+                && (self.input.readable() > 0 || (self.input.is_finished() && self.answers.is_empty())))
     }
 }
 

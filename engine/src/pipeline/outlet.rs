@@ -29,23 +29,23 @@ impl<T: Copy> Outlet<T> {
         }
     }
 
-    /// Pushes what waits; gives whether nothing does any more.
+    /// Pushes what waits; gives whether it pushed anything.
     #[inline]
     pub(super) fn flush(&mut self) -> bool {
-        self.waiting.is_empty() || self.flush_waiting()
+        !self.waiting.is_empty() && self.flush_waiting()
     }
 
     #[cold]
     fn flush_waiting(&mut self) -> bool {
-        match self.ring.push_slice(&self.waiting[self.pushed..]) {
-            Ok(pushed) => self.pushed += pushed,
-            Err(_) => self.pushed = self.waiting.len(),
-        }
+        // A closed ring takes everything, as in `push`.
+        let waiting = &self.waiting[self.pushed..];
+        let pushed = self.ring.push_slice(waiting).unwrap_or(waiting.len());
+        self.pushed += pushed;
         if self.pushed == self.waiting.len() {
             self.waiting.clear();
             self.pushed = 0;
         }
-        self.waiting.is_empty()
+        pushed > 0
     }
 
     /// Whether nothing waits.
@@ -54,9 +54,9 @@ impl<T: Copy> Outlet<T> {
         self.waiting.is_empty()
     }
 
-    /// Whether a flush would push something, or the next command may begin.
-    pub(super) fn has_room(&self) -> bool {
-        self.ring.free() > 0 || self.ring.is_closed()
+    /// Whether a flush would push something.
+    pub(super) fn is_flushable(&self) -> bool {
+        !self.waiting.is_empty() && (self.ring.free() > 0 || self.ring.is_closed())
     }
 
     pub(super) fn close(&self) {

@@ -126,9 +126,8 @@ impl Poll for Sequencer {
     fn is_ready(&self) -> bool {
         let shared = &self.shared;
         shared.has_failed()
-            || shared.is_stopping()
             || shared.gateways.is_filled()
-            || (self.input.free() > 0 && !self.is_drained())
+            || (self.input.free() > 0 && (shared.is_stopping() || !self.is_drained()))
     }
 }
 

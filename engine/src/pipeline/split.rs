@@ -109,6 +109,17 @@ impl RiskStage {
         self.risk
     }
 
+    /// Whether the first undecided command cannot be decided yet.
+    #[inline]
+    fn is_waiting(&self) -> bool {
+        self.waits_for.is_some_and(|until| self.settled < until)
+    }
+
+    /// Whether there is nothing left to do; the matcher's last settlements belong to the final state.
+    fn is_done(&self) -> bool {
+        self.input.is_finished() && self.settled == self.decided && self.answers.is_empty()
+    }
+
     /// Accounts are shown as they are with everything decided before settled, and nothing after it.
     #[cold]
     fn answer(&mut self) {
@@ -140,11 +151,9 @@ impl Poll for RiskStage {
         }
         let count = self.input.readable().min(batch).min(self.decisions.free());
         if count == 0 {
-            // The matcher's last settlements belong to the final state.
-            let all_done = self.input.is_finished() && self.settled == self.decided && self.answers.is_empty();
-            return if all_done { self.finish() } else { Progress::from_worked(worked) };
+            return if self.is_done() { self.finish() } else { Progress::from_worked(worked) };
         }
-        if self.waits_for.is_some_and(|until| self.settled < until) {
+        if self.is_waiting() {
             return Progress::from_worked(worked);
         }
         self.waits_for = None;
@@ -185,9 +194,8 @@ impl Poll for RiskStage {
             || self.matched.load() != self.settled.0
             || self.answers.is_releasable()
             || (self.shared.account_queries.is_filled() && self.settled == self.decided)
-            || (self.waits_for.is_none()
-                && self.decisions.free() > 0
-                && (self.input.readable() > 0 || self.input.is_finished()))
+            || (self.decisions.free() > 0 && self.input.readable() > 0 && !self.is_waiting())
+            || self.is_done()
     }
 }
 
@@ -238,14 +246,21 @@ impl MatcherStage {
         (self.matcher, self.done)
     }
 
-    /// Pushes what waits; gives whether another command may begin.
+    /// Pushes what waits; gives whether there is anything that others may not have seen yet.
     #[inline]
     fn flush(&mut self) -> bool {
-        let settled = self.feedback.flush();
-        if settled && self.matched.load() != self.done.0 {
+        let mut worked = self.feedback.flush();
+        if self.feedback.is_flushed() && self.matched.load() != self.done.0 {
             self.matched.publish(self.done.0);
+            worked = true;
         }
-        self.output.flush() && settled
+        worked | self.output.flush()
+    }
+
+    /// Whether another command may begin.
+    #[inline]
+    const fn is_flushed(&self) -> bool {
+        self.output.is_flushed() && self.feedback.is_flushed()
     }
 
     #[cold]
@@ -268,25 +283,26 @@ impl Poll for MatcherStage {
         if self.shared.has_failed() {
             return self.finish();
         }
-        let answered = self.answers.release();
+        let mut worked = self.answers.release();
         if self.shared.book_queries.is_filled() {
             self.answer();
         }
-        if !self.flush() {
-            return Progress::from_worked(answered);
+        worked |= self.flush();
+        if !self.is_flushed() {
+            return Progress::from_worked(worked);
         }
         let count = self.decisions.readable().min(self.input.readable()).min(batch);
         if count == 0 {
             if self.input.is_finished() && self.answers.is_empty() {
                 return self.finish();
             }
-            return Progress::from_worked(answered);
+            return Progress::from_worked(worked);
         }
         let started = self.shared.clock.now();
         let mut now = started;
         let mut run = Run::default();
         let mut done = 0;
-        while done < count && self.output.is_flushed() && self.feedback.is_flushed() {
+        while done < count && self.is_flushed() {
             let input = self.input.get(done).expect("counted as readable");
             let Decided { decision, at } = self.decisions.get(done).expect("counted as readable");
             run.count(at.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
@@ -315,14 +331,14 @@ impl Poll for MatcherStage {
     }
 
     fn is_ready(&self) -> bool {
-        let may_begin = self.output.has_room() && self.feedback.has_room();
         let has_input = self.decisions.readable() > 0 && self.input.readable() > 0;
-        let waits = !self.output.is_flushed() || !self.feedback.is_flushed();
         self.latency.is_asked()
             || self.shared.has_failed()
             || self.answers.is_releasable()
             || self.shared.book_queries.is_filled()
-            || (may_begin && (waits || has_input || self.input.is_finished()))
+            || self.output.is_flushable()
+            || self.feedback.is_flushable()
+            || (self.is_flushed() && (has_input || (self.input.is_finished() && self.answers.is_empty())))
     }
 }
 

@@ -22,7 +22,6 @@ use super::{
     sequencer::Sequencer,
     shared::{Counters, Shared},
     split::{MatcherStage, RiskStage},
-    topology::StageName,
     worker::{Stage, Stages},
 };
 use crate::{
@@ -121,15 +120,23 @@ impl Pipeline {
         Self::run(Replayed::default(), Log::Nowhere, config)
     }
 
-    /// An exchange without a journal whose stages the caller polls: for those who bring their own threads or scheduler.
+    /// As [`open`](Self::open), but the caller polls the stages: for those who bring their own threads or scheduler.
     ///
     /// # Errors
-    /// When the configuration contradicts itself.
-    pub fn unstarted(config: &Config) -> Result<(Handle, Stages), PipelineError> {
+    /// As `open`.
+    pub fn open_unstarted(directory: impl AsRef<Path>, config: &Config) -> Result<(Handle, Stages), PipelineError> {
         config.check()?;
-        let (handle, stages) = build(Replayed::default(), Log::Nowhere, config)?;
-        let shared = Arc::clone(&handle.shared);
-        Ok((handle, Stages::new(stages, shared)))
+        let (replayed, journal) = replay(Journal::open(FileStorage::lock(directory)?, journal_options(config))?)?;
+        build(replayed, Log::Files(Box::new(journal)), config)
+    }
+
+    /// As [`in_memory`](Self::in_memory), but the caller polls the stages.
+    ///
+    /// # Errors
+    /// As `in_memory`.
+    pub fn in_memory_unstarted(config: &Config) -> Result<(Handle, Stages), PipelineError> {
+        config.check()?;
+        build(Replayed::default(), Log::Nowhere, config)
     }
 
     fn open_log<S: Storage>(
@@ -145,7 +152,7 @@ impl Pipeline {
         let recovered = replayed.report();
         let (handle, stages) = build(replayed, log, &config)?;
         let mut by_worker: Vec<Vec<Stage>> = handle.topology.stages().iter().map(|_| Vec::new()).collect();
-        let mut stages: Vec<_> = stages.into_iter().map(Some).collect();
+        let mut stages: Vec<_> = stages.into_stages().map(Some).collect();
         for (worker, names) in handle.topology.stages().iter().enumerate() {
             for &name in names {
                 let found = stages.iter_mut().find(|stage| stage.as_ref().is_some_and(|stage| stage.name() == name));
@@ -279,7 +286,7 @@ pub(super) fn replay<S: Storage>(mut opening: Opening<S>) -> Result<(Replayed, J
 }
 
 /// Makes all rings and stages.
-fn build(replayed: Replayed, log: Log, config: &Config) -> Result<(Handle, Vec<Stage>), PipelineError> {
+fn build(replayed: Replayed, log: Log, config: &Config) -> Result<(Handle, Stages), PipelineError> {
     let last = replayed.exchange.last_sequence();
     let fused = config.topology.is_fused();
 
@@ -349,12 +356,12 @@ fn build(replayed: Replayed, log: Log, config: &Config) -> Result<(Handle, Vec<S
     stages.push(Stage::Publisher(Box::new(publisher)));
 
     let collectors = Collectors { journal: journal_collector, trading, publish: publish_collector };
+    let stages = Stages::new(stages, Arc::clone(&shared));
     let handle = Handle {
         shared,
         topology: config.topology.clone(),
         gateway_ring: config.gateway_ring,
         collectors: Mutex::new(collectors),
     };
-    debug_assert!(StageName::ALL.len() >= stages.len());
     Ok((handle, stages))
 }

@@ -1,7 +1,12 @@
 //! A crash at every write, with every choice of the sectors that arrived: what was committed survives, and what was
 //! not comes back whole or not at all. Also failing writes and syncs without a crash.
 
-use engine::journal::{Durability, Journal, JournalError, MemoryStorage, OpenError, Options, Storage};
+use engine::{
+    journal::{
+        Durability, Journal, JournalError, JournalReader, MemoryStorage, OpenError, Options, Storage, Tail, TornTail,
+    },
+    types::Sequence,
+};
 
 use super::{Numbers, check, command, fill, small};
 
@@ -50,6 +55,18 @@ fn check_image(image: &MemoryStorage, chosen: u32, count: u32, acknowledged: u64
     let created = appended > 0;
     assert_eq!(torn.is_some(), created && !whole && chosen != 0);
 
+    // Whoever only reads sees the same, and goes on when the journal does.
+    let mut beside = None;
+    if created {
+        let expected = torn.clone().map_or(Tail::Clean, Tail::Torn);
+        let mut readers = [(); 2].map(|()| JournalReader::open(image.clone()).unwrap());
+        assert_eq!(readers.each_mut().map(|reader| reader.map(Result::unwrap).count() as u64), [found; 2]);
+        let [ended, going_on] = readers;
+        assert_eq!(ended.into_tail().unwrap(), expected);
+        assert_eq!(JournalReader::open(image.clone()).unwrap().into_tail().unwrap(), expected);
+        beside = Some(going_on);
+    }
+
     // A crash while the tail is cleared.
     if torn.is_some() {
         let again = image.crash(|_| true);
@@ -65,6 +82,12 @@ fn check_image(image: &MemoryStorage, chosen: u32, count: u32, acknowledged: u64
     fill(&mut journal, found + 30, &mut Numbers(3));
     journal.close().unwrap();
     assert_eq!(check(image, &small()).unwrap(), (found + 30, None));
+    if let Some(reader) = beside {
+        assert_eq!(
+            reader.map(|found| found.unwrap().sequence.0).collect::<Vec<_>>(),
+            (found + 1..=found + 30).collect::<Vec<_>>()
+        );
+    }
 }
 
 #[test]
@@ -173,4 +196,36 @@ fn a_crash_before_the_first_header_leaves_an_empty_journal() {
     storage.create(1, 4 * 512).unwrap();
     assert_eq!(check(&storage, &small()).unwrap(), (0, None));
     assert_eq!(storage.segments().unwrap(), [0]);
+}
+
+#[test]
+fn a_torn_tail_is_reported_exactly() {
+    let storage = MemoryStorage::default();
+    let mut journal = Journal::open(storage.clone(), small()).unwrap().into_journal().unwrap();
+    fill(&mut journal, 5, &mut Numbers(8));
+    let offset = 512 * (1 + storage.writes() - 1);
+    storage.fail_at_write(1);
+    for sequence in 6..=27 {
+        journal.append(&command(sequence)).unwrap();
+    }
+    journal.commit().unwrap_err();
+    let unsynced = storage.unsynced();
+    assert_eq!(unsynced.len(), 3);
+
+    let mut torn = TornTail {
+        file: "memory/00000000.segment".to_owned(),
+        segment: 0,
+        offset,
+        bytes: 3 * 512,
+        after_sequence: Sequence(5),
+    };
+    let image = storage.crash(|sector| sector != unsynced[0]);
+    assert_eq!(check(&image, &small()).unwrap(), (5, Some(torn.clone())));
+    torn.bytes = 512;
+    let image = storage.crash(|sector| sector == unsynced[0]);
+    assert_eq!(check(&image, &small()).unwrap(), (5, Some(torn)));
+
+    // Once cleared, it is gone.
+    drop(Journal::open(image.clone(), small()).unwrap().into_journal().unwrap());
+    assert_eq!(check(&image, &small()).unwrap(), (5, None));
 }

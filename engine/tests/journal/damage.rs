@@ -44,16 +44,22 @@ const ID: JournalId = JournalId(*b"another journal!");
 
 #[test]
 fn every_flipped_bit_is_seen() {
-    let options = Options { segment_bytes: 4 * 512, block_bytes: 700, ..small() };
-    let storage = filled(&options, 40);
-    storage.create(storage.segments().unwrap().len() as u32, 2 * 512).unwrap();
+    let options = Options { segment_bytes: 4 * 512, block_bytes: 1_200, ..small() };
+    let storage = filled(&options, 60);
+    let used = storage.segments().unwrap().len() as u32;
+    assert!(used > 3);
+    for spare in used..used + 2 {
+        storage.create(spare, 2 * 512).unwrap();
+    }
     let segments = storage.segments().unwrap();
-    assert!(segments.len() > 3);
     for segment in segments {
         for bit in 0..storage.contents(segment).unwrap().len() * 8 {
             storage.flip_bit(segment, bit);
             let error = check(&storage, &options).unwrap_err();
             assert!(matches!(error, OpenError::Damaged { damage: Damage::Sector, .. }), "{segment}, {bit}: {error}");
+            // A reader stops, at the latest, before the segment where it could be a write under way.
+            let seen = JournalReader::open(storage.clone()).map(|mut reader| reader.any(|found| found.is_err()));
+            assert!(segment + 1 >= used || seen.is_err() || seen.is_ok_and(|seen| seen), "{segment}, {bit}");
             storage.flip_bit(segment, bit);
         }
     }
@@ -74,6 +80,34 @@ fn a_sector_lost_before_the_end_is_no_torn_tail() {
             assert!(JournalReader::open(storage).unwrap().into_tail().is_err());
         }
     }
+}
+
+/// The same in blocks of several sectors: only in the last one does a lost sector count as torn.
+#[test]
+fn a_part_of_a_block_lost_before_the_end_is_no_torn_tail() {
+    let journal = filled(&small(), 310);
+    let segments = journal.segments().unwrap().len() as u32;
+    let (mut seen, mut torn) = (0, 0);
+    for segment in 0..segments {
+        for sector in 0..8 {
+            let storage = journal.crash(|_| true);
+            if storage.contents(segment).unwrap()[sector * SECTOR..][..SECTOR] == [0; SECTOR] {
+                continue;
+            }
+            edit(&storage, segment, |bytes| bytes[sector * SECTOR..][..SECTOR].fill(0));
+            let mut reader = JournalReader::open(storage.clone());
+            let ended = reader.as_mut().is_ok_and(|reader| reader.all(|found| found.is_ok()));
+            if let Ok((count, tail)) = check(&storage, &small()) {
+                assert!(ended && segment == segments - 1 && count > 270 && tail.is_some());
+                torn += 1;
+            } else {
+                refused(&storage);
+                assert!(!ended || segment == segments - 1);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 20 && (1..=4).contains(&torn), "{seen}, {torn}");
 }
 
 #[test]
@@ -167,12 +201,25 @@ fn a_reader_tells_damage_from_what_is_being_written() {
     assert_eq!(reader.next().unwrap().unwrap(), command(16));
 
     // Before it there is damage.
-    for (segment, after) in [(0, 1), (1, 8)] {
+    for (segment, sector, after) in [(0, 2, 1), (0, 7, 6), (1, 2, 8), (2, 1, 14)] {
         let storage = one_by_one(ID, 16);
-        storage.flip_bit(segment, (2 * SECTOR + 100) * 8);
+        storage.flip_bit(segment, (sector * SECTOR + 100) * 8);
         let mut reader = JournalReader::open(storage).unwrap();
         assert_eq!(reader.by_ref().take(after).map(Result::unwrap).count(), after);
         assert!(matches!(reader.next(), Some(Err(OpenError::Damaged { damage: Damage::Sector, .. }))));
         assert!(reader.next().is_none());
     }
+
+    // So there is where nothing was ever written, once the next segment has begun.
+    let storage = one_by_one(ID, 5);
+    let mut journal = Journal::open(storage.clone(), small()).unwrap().into_journal().unwrap();
+    for sequence in 6..=27 {
+        journal.append(&command(sequence)).unwrap();
+    }
+    journal.commit().unwrap();
+    assert!(storage.segments().unwrap().len() == 2, "a block of three sectors does not fit behind five others");
+    storage.flip_bit(0, 8 * SECTOR * 8 - 1);
+    let mut reader = JournalReader::open(storage).unwrap();
+    assert_eq!(reader.by_ref().take(5).map(Result::unwrap).count(), 5);
+    assert!(matches!(reader.next(), Some(Err(OpenError::Damaged { damage: Damage::Sector, .. }))));
 }

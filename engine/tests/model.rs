@@ -1,0 +1,236 @@
+//! The engine against the model: the same events after every command, and the same state.
+//!
+//! In the ordinary run 100,000 random commands and some tens of thousands of each adversarial stream; with
+//! `RUN_SLOW_TESTS` set, ten million random commands.
+
+#[path = "model/mod.rs"]
+mod model;
+
+use std::collections::{BTreeSet, VecDeque};
+
+use engine::{
+    command::Command,
+    event::{CancelReason, Event, RejectReason},
+    exchange::Exchange,
+    types::{AMOUNT_MAX, AccountId, Amount, AssetId, ExternalId, Sequence, Timestamp, WithdrawalId},
+};
+use model::{
+    ModelExchange,
+    streams::{Kind, Stream},
+};
+
+/// How many commands apart whole states are compared: a prime, so that it falls into step with no stream.
+const fn state_interval(count: u64) -> u64 {
+    if count <= 10_000 { 97 } else { 997 }
+}
+/// How many of the last commands a failure prints.
+const TRAIL: usize = 20;
+
+#[test]
+fn random_commands() {
+    for seed in 1..=10 {
+        compare(Kind::Random, seed, 10_000);
+    }
+    // With the largest account id.
+    compare(Kind::Random, 64, 1_000);
+}
+
+#[test]
+fn proceeds_chain() {
+    compare_seeds(Kind::ProceedsChain);
+}
+
+#[test]
+fn replace_race() {
+    compare_seeds(Kind::ReplaceRace);
+}
+
+#[test]
+fn tiny_fills() {
+    compare_seeds(Kind::TinyFills);
+}
+
+#[test]
+fn barriers() {
+    compare_seeds(Kind::Barriers);
+}
+
+#[test]
+fn overflow() {
+    compare_seeds(Kind::Overflow);
+}
+
+#[test]
+fn far_prices() {
+    compare_seeds(Kind::FarPrices);
+}
+
+#[test]
+fn mass_cancel() {
+    compare_seeds(Kind::MassCancel);
+}
+
+/// A whole supply leaves, as much comes in from elsewhere, and then the first comes back.
+#[test]
+fn withdrawals_fail_when_the_supply_is_full() {
+    let (account, asset, amount) = (AccountId(1), AssetId(0), Amount(AMOUNT_MAX));
+    let deposit = |id| Command::Deposit { account, asset, amount, external_id: ExternalId::from_u128(id) };
+    let withdrawal = WithdrawalId(4);
+    let script = [
+        Command::AddAsset { asset, symbol: "BTC".parse().expect("a valid symbol"), scale: 8 },
+        Command::CreateAccount { account },
+        deposit(1),
+        Command::RequestWithdrawalOfAll { account, asset },
+        Command::ReleaseWithdrawal { withdrawal, account, asset, amount },
+        deposit(2),
+        Command::ConfirmWithdrawalSent { withdrawal, external_id: ExternalId::from_u128(3) },
+        deposit(2),
+        Command::FailWithdrawal { withdrawal },
+        deposit(2),
+        Command::RequestWithdrawalOfAll { account, asset },
+    ];
+    let mut commands = script.into_iter();
+    let refusals = compare_commands("a script", script.len() as u64, |_| commands.next().expect("a command"));
+    assert_eq!(
+        refusals,
+        [(6, RejectReason::SupplyTooLarge), (8, RejectReason::SupplyTooLarge), (10, RejectReason::SupplyTooLarge)]
+    );
+}
+
+#[test]
+fn ten_million_random_commands() {
+    if !slow() {
+        return;
+    }
+    for seed in 1_000..1_100 {
+        compare(Kind::Random, seed, 100_000);
+    }
+}
+
+fn slow() -> bool {
+    std::env::var_os("RUN_SLOW_TESTS").is_some()
+}
+
+fn compare_seeds(kind: Kind) {
+    let seeds = if slow() { 60 } else { 3 };
+    for seed in 1..=seeds {
+        compare(kind, seed, 5_000);
+    }
+}
+
+/// Runs a stream through both and panics at the first difference.
+fn compare(kind: Kind, seed: u64, count: u64) {
+    let mut stream = Stream::new(kind, seed);
+    compare_commands(&format!("stream {kind:?}, seed {seed}"), count, |model| stream.next(model));
+}
+
+/// Runs commands, chosen on the model's state, through both; returns the refusals and their sequences.
+fn compare_commands(
+    name: &str,
+    count: u64,
+    mut next: impl FnMut(&ModelExchange) -> Command,
+) -> Vec<(u64, RejectReason)> {
+    let mut model = ModelExchange::new();
+    let mut exchange = Exchange::new();
+    let mut trail = VecDeque::with_capacity(TRAIL);
+    let mut events = Vec::new();
+    let mut refusals = Vec::new();
+    for sequence in 1..=count {
+        let command = next(&model);
+        if trail.len() == TRAIL {
+            trail.pop_front();
+        }
+        trail.push_back((sequence, command));
+        let _on_panic = PanicContext(|| {
+            let lines: Vec<_> = trail.iter().map(|(sequence, command)| format!("  {sequence}: {command:?}")).collect();
+            format!("{name}, command {sequence}; the last commands:\n{}", lines.join("\n"))
+        });
+
+        let (position, time) = (Sequence(sequence), Timestamp(1_000 + sequence));
+        let expected = model.apply(position, time, &command);
+        model.check();
+        events.clear();
+        exchange.apply(position, time, &command, &mut events);
+        assert!(events == expected, "events differ\nmodel:  {expected:#?}\nengine: {events:#?}");
+        if let [Event::Refused { reason, .. }] = events[..] {
+            refusals.push((sequence, reason));
+        }
+        if sequence.is_multiple_of(state_interval(count)) || sequence == count {
+            compare_states(&model, &exchange);
+        }
+    }
+    refusals
+}
+
+fn compare_states(model: &ModelExchange, exchange: &Exchange) {
+    let mut bytes = Vec::new();
+    exchange.canonical_state(&mut |chunk: &[u8]| bytes.extend_from_slice(chunk));
+    let expected = model.canonical_state();
+    let difference = bytes.iter().zip(&expected).position(|(ours, theirs)| ours != theirs);
+    assert!(
+        bytes == expected,
+        "canonical bytes differ: {} and {} long, first at {difference:?}",
+        bytes.len(),
+        expected.len()
+    );
+    assert_eq!(exchange.state_hash().0, model.state_hash(), "state hashes differ");
+    if let Err(broken) = exchange.check_invariants() {
+        panic!("invariant broken: {broken}");
+    }
+}
+
+/// Says where a run was when something in it panicked.
+struct PanicContext<F: Fn() -> String>(F);
+
+impl<F: Fn() -> String> Drop for PanicContext<F> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", (self.0)());
+        }
+    }
+}
+
+/// Reasons that no stream can bring about.
+const UNREACHABLE: [(RejectReason, &str); 1] =
+    [(RejectReason::TooManyOpenOrders, "it needs 4,294,967,294 open orders")];
+
+#[test]
+fn the_streams_reach_everything() {
+    let mut commands = BTreeSet::new();
+    let mut events = BTreeSet::new();
+    let mut cancels = BTreeSet::new();
+    let mut rejects = BTreeSet::new();
+    for kind in Kind::ALL {
+        for seed in 1..=3 {
+            let mut model = ModelExchange::new();
+            let mut stream = Stream::new(kind, seed);
+            let count = if kind == Kind::Random { 10_000 } else { 1_000 };
+            for sequence in 1..=count {
+                let command = stream.next(&model);
+                commands.insert(command.kind());
+                for event in model.apply(Sequence(sequence), Timestamp(sequence), &command) {
+                    events.insert(event.kind());
+                    match event {
+                        Event::Refused { reason, .. } => _ = rejects.insert(reason),
+                        Event::OrderCancelled { reason, .. } => _ = cancels.insert(reason),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    // A kind exists when its number alone is too short a message rather than an unknown one.
+    let known = |is_known: &dyn Fn(&[u8]) -> bool| (0..=u8::MAX).filter(|&kind| is_known(&[kind])).collect();
+    let unknown = |kind: u8| engine::types::wire::WireError::UnknownKind(kind);
+    let all_commands: BTreeSet<u8> = known(&|bytes| Command::decode(bytes) != Err(unknown(bytes[0])));
+    let all_events: BTreeSet<u8> = known(&|bytes| Event::decode(bytes) != Err(unknown(bytes[0])));
+    assert_eq!(commands, all_commands, "kinds of command");
+    assert_eq!(events, all_events, "kinds of event");
+
+    let all_cancels: BTreeSet<_> = (0..=u8::MAX).filter_map(CancelReason::from_number).collect();
+    assert_eq!(cancels, all_cancels, "reasons of a cancel");
+
+    let missing: Vec<_> = RejectReason::ALL.iter().filter(|reason| !rejects.contains(reason)).collect();
+    let unreachable: Vec<_> = UNREACHABLE.iter().map(|(reason, _)| reason).collect();
+    assert_eq!(missing, unreachable, "reasons of a refusal that no stream reaches");
+}

@@ -1,0 +1,224 @@
+//! Queries, subscriptions, back-pressure, the control lane, and wrong configuration.
+
+use engine::{
+    command::Command,
+    event::Event,
+    pipeline::{
+        Config, Events, Pipeline, PipelineError, ReceiveError, StageName, SubmitError, Subscription, WaitStrategy,
+        WhenFull,
+    },
+    types::{AccountId, Amount, AssetId, Cause, MarketId, Sequence, TradingStatus},
+};
+
+use super::{gateway, order, setup, submit, tight};
+
+const TOPOLOGIES: [&str; 3] = ["single", "fused", "full"];
+
+#[test]
+fn queries_answer_with_settled_state_and_its_sequence() {
+    for topology in TOPOLOGIES {
+        let pipeline = Pipeline::in_memory(tight(topology)).unwrap();
+        assert_eq!(pipeline.account(AccountId(1)).unwrap(), (Sequence(0), None));
+        assert_eq!(pipeline.book(MarketId(0), 5).unwrap(), (Sequence(0), None));
+        let mut events = pipeline.subscribe(Subscription::default()).unwrap();
+        let mut gateway = gateway(&pipeline);
+        let commands: Vec<_> = setup().into_iter().chain((0..500).map(order)).collect();
+        for command in &commands {
+            submit(&mut gateway, *command);
+        }
+        while events.next().unwrap().event.sequence.0 < commands.len() as u64 {}
+        let (at, account) = pipeline.account(AccountId(1)).unwrap();
+        assert_eq!(at, Sequence(commands.len() as u64));
+        let (at, book) = pipeline.book(MarketId(0), usize::MAX).unwrap();
+        assert_eq!(at, Sequence(commands.len() as u64));
+        drop(events);
+        let exchange = pipeline.shutdown().unwrap().exchange;
+        assert_eq!(account, exchange.account(AccountId(1)));
+        assert_eq!(book, exchange.book(MarketId(0), usize::MAX));
+    }
+}
+
+/// Every answer is a state that the serial machine was in, while commands rush by.
+#[test]
+fn queries_under_load_see_whole_commands_only() {
+    for topology in TOPOLOGIES {
+        let pipeline = Pipeline::in_memory(tight(topology)).unwrap();
+        let mut gateway = gateway(&pipeline);
+        let commands: Vec<_> = setup().into_iter().chain((0..3_000).map(order)).collect();
+        let load = commands.clone();
+        let sender = std::thread::spawn(move || load.iter().for_each(|command| drop(submit(&mut gateway, *command))));
+        let mut answers = Vec::new();
+        while !sender.is_finished() {
+            answers.push((pipeline.account(AccountId(3)).unwrap(), pipeline.book(MarketId(0), 3).unwrap()));
+        }
+        sender.join().unwrap();
+        drop(pipeline.shutdown().unwrap());
+
+        let mut exchange = engine::exchange::Exchange::new();
+        let mut applied = 0;
+        let mut apply_to = |exchange: &mut engine::exchange::Exchange, at: Sequence| {
+            while applied < at.0 {
+                applied += 1;
+                let command = &commands[applied as usize - 1];
+                exchange.apply(Sequence(applied), engine::types::Timestamp(0), command, &mut engine::event::NoEvents);
+            }
+        };
+        for ((account_at, account), (book_at, book)) in answers {
+            apply_to(&mut exchange, account_at);
+            assert_eq!(account, exchange.account(AccountId(3)), "at {account_at} on {topology}");
+            apply_to(&mut exchange, book_at);
+            assert_eq!(book, exchange.book(MarketId(0), 3), "at {book_at} on {topology}");
+        }
+    }
+}
+
+#[test]
+fn a_full_ring_says_busy_and_drops_nothing() {
+    let (handle, mut stages) = Pipeline::in_memory_unstarted(&tight("full")).unwrap();
+    let mut gateway = gateway(&handle);
+    let taken = (0..100).take_while(|&number| gateway.submit(order(number)).is_ok()).count();
+    assert_eq!(taken, 4, "as many as the ring holds");
+    assert_eq!(gateway.submit(order(0)), Err(SubmitError::Busy));
+    stages.poll(StageName::Sequencer, 1);
+    assert_eq!(gateway.submit(order(4)), Ok(5), "a refused submission has no number");
+    handle.stop();
+    while stages.running().next().is_some() {
+        StageName::ALL.map(|stage| stages.poll(stage, 8));
+    }
+    assert_eq!(gateway.submit(order(5)), Err(SubmitError::Closed));
+    assert_eq!(handle.collect([stages]).unwrap().counters.commands, 5);
+}
+
+#[test]
+fn a_subscriber_that_falls_behind_is_told_or_holds_the_exchange_back() {
+    let commands: Vec<_> = setup().into_iter().chain((0..200).map(order)).collect();
+    let pipeline = Pipeline::in_memory(Config::default()).unwrap();
+    let slow = Subscription { ring: 8, when_full: WhenFull::Disconnect, ..Subscription::default() };
+    let mut slow = pipeline.subscribe(slow).unwrap();
+    let mut gateway = gateway(&pipeline);
+    for command in &commands {
+        submit(&mut gateway, *command);
+    }
+    while pipeline.counters().commands < commands.len() as u64 {
+        std::thread::yield_now();
+    }
+    let read: Vec<_> = std::iter::from_fn(|| slow.next().ok()).collect();
+    assert_eq!(read.len(), 8, "what its ring held");
+    assert_eq!(slow.next(), Err(ReceiveError::Lagged));
+
+    let holding = Subscription { ring: 8, when_full: WhenFull::HoldBack, ..Subscription::default() };
+    let mut holding = pipeline.subscribe(holding).unwrap();
+    let before = pipeline.counters().events;
+    for number in 1_000..1_100 {
+        submit(&mut gateway, order(number));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert!(pipeline.counters().events <= before + 8, "nothing overtakes the subscriber");
+    let mut commands_read = 0;
+    while commands_read < 100 {
+        commands_read += u64::from(holding.next().unwrap().last);
+    }
+    // A subscriber that goes away holds nothing back.
+    drop(holding);
+    submit(&mut gateway, order(2_000));
+    pipeline.shutdown().unwrap();
+}
+
+#[test]
+fn a_gateway_can_be_told_of_its_own_commands_only() {
+    let pipeline = Pipeline::in_memory(tight("fused")).unwrap();
+    let mut first = gateway(&pipeline);
+    let mut second = first.clone();
+    assert_ne!(first.id(), second.id());
+    let of_second = Subscription { events: Events::OfGateway(second.id()), ..Subscription::default() };
+    let mut own = pipeline.subscribe(of_second).unwrap();
+    submit(&mut first, Command::CreateAccount { account: AccountId(1) });
+    let submission = submit(&mut second, Command::CreateAccount { account: AccountId(2) });
+    let published = own.next().unwrap();
+    assert_eq!((published.gateway, published.submission), (second.id(), submission));
+    assert_eq!(published.event.event, Event::AccountCreated { account: AccountId(2) });
+    pipeline.shutdown().unwrap();
+    assert_eq!(own.next(), Err(ReceiveError::Closed));
+}
+
+#[test]
+fn the_control_lane_is_open_when_gateways_are_halted() {
+    for topology in TOPOLOGIES {
+        let pipeline = Pipeline::in_memory(tight(topology)).unwrap();
+        let mut gateway = gateway(&pipeline);
+        for command in setup() {
+            submit(&mut gateway, command);
+        }
+        let operator = Cause::operator(1);
+        let halted = pipeline.halt(operator).unwrap();
+        assert_eq!(halted[0].event, Event::GlobalStatusSet { status: TradingStatus::Halted });
+        assert_eq!(gateway.submit(order(1)), Err(SubmitError::Halted));
+        let mut lane = pipeline.operator(operator).unwrap();
+        let refused =
+            lane.execute(Command::RequestWithdrawal { account: AccountId(1), asset: AssetId(0), amount: Amount(1) });
+        assert!(matches!(refused.unwrap()[0].event, Event::Refused { .. }));
+        let created = lane.execute(Command::CreateAccount { account: AccountId(99) }).unwrap();
+        assert_eq!(created[0].event, Event::AccountCreated { account: AccountId(99) });
+        pipeline.reopen(operator, TradingStatus::Open).unwrap();
+        submit(&mut gateway, order(1));
+        pipeline.shutdown().unwrap();
+    }
+}
+
+#[test]
+fn a_clone_of_a_gateway_of_an_ended_pipeline_is_closed() {
+    let pipeline = Pipeline::in_memory(tight("fused")).unwrap();
+    let mut first = gateway(&pipeline);
+    let operator = pipeline.operator(Cause::operator(1)).unwrap();
+    pipeline.shutdown().unwrap();
+    let mut second = first.clone();
+    assert_eq!(first.submit(order(1)), Err(SubmitError::Closed));
+    assert_eq!(second.submit(order(1)), Err(SubmitError::Closed));
+    drop(operator);
+}
+
+#[test]
+fn a_wrong_configuration_is_named() {
+    let config = Config { input_ring: 1_000, ..Config::default() };
+    let error = Pipeline::in_memory(config).err().unwrap();
+    assert!(matches!(error, PipelineError::Ring(_)) && error.to_string().contains("1000"), "{error}");
+    let error = Pipeline::in_memory(Config { batch: 0, ..Config::default() }).err().unwrap();
+    assert!(matches!(error, PipelineError::EmptyBatch));
+
+    let cores = std::thread::available_parallelism().unwrap().get();
+    if cores < 5 {
+        let spinning = Config { topology: "full".parse().unwrap(), wait: WaitStrategy::BusySpin, ..Config::default() };
+        let error = Pipeline::in_memory(spinning.clone()).err().unwrap();
+        assert!(error.to_string().contains("5 workers"), "{error}");
+        Pipeline::in_memory(Config { force_busy_spin: true, ..spinning }).unwrap();
+    }
+}
+
+#[test]
+fn latency_is_counted_for_every_command() {
+    for topology in TOPOLOGIES {
+        let pipeline = Pipeline::in_memory(tight(topology)).unwrap();
+        let mut gateway = gateway(&pipeline);
+        let commands: Vec<_> = setup().into_iter().chain((0..1_000).map(order)).collect();
+        for command in &commands {
+            submit(&mut gateway, *command);
+        }
+        while pipeline.counters().commands < commands.len() as u64 {
+            std::thread::yield_now();
+        }
+        let first = pipeline.latency().unwrap();
+        submit(&mut gateway, order(5_000));
+        let rest = pipeline.shutdown().unwrap().latency;
+        let count = commands.len() as u64;
+        let both = |of: fn(&engine::pipeline::Latency) -> u64| (of(&first) + of(&rest), count + 1);
+        let (counted, expected) = both(|latency| latency.end_to_end.len());
+        assert_eq!(counted, expected);
+        for stage in 0..4 {
+            let wait = first.stages[stage].wait.len() + rest.stages[stage].wait.len();
+            // The fused matcher takes a command at once: its wait is counted where its service is.
+            let timed = first.stages[stage].service.len() + rest.stages[stage].service.len();
+            assert!(wait == expected || wait == timed, "{}: {wait} of {expected}", first.stages[stage].name);
+            assert!(timed > 0);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The same sequenced commands give the same bytes: on one thread, on every topology, with every timing, and
+//! replayed.
+
+use std::{thread, time::Duration};
+
+use engine::{
+    command::Command,
+    exchange::{Exchange, StateHash},
+    journal::{Durability, JournalReader},
+    pipeline::{Config, Inline, Pipeline, Progress, StageName, Stages, Subscription, WaitStrategy},
+    types::Cause,
+};
+
+use super::{
+    Numbers, assert_serial, bytes_of, gateway,
+    model::streams::{self, Kind},
+    order, read_all, setup, submit, tight,
+};
+
+const TOPOLOGIES: [&str; 6] = [
+    "single",
+    "fused",
+    "split",
+    "full",
+    "matcher+journaler/publisher+risk+sequencer",
+    "matcher+risk/publisher/journaler/sequencer",
+];
+
+/// Streams that try to make risk's head start show, and an ordinary one.
+fn all_streams() -> Vec<(String, Vec<Command>)> {
+    let mut all: Vec<_> =
+        Kind::ALL.iter().map(|&kind| (format!("{kind:?}"), streams::commands(kind, 11, 3_000))).collect();
+    all.push(("orders".to_owned(), setup().into_iter().chain((0..3_000).map(order)).collect()));
+    all
+}
+
+/// Runs commands through threads, and checks them against the serial machine.
+fn run(what: &str, commands: &[Command], config: Config) -> StateHash {
+    let pipeline = Pipeline::in_memory(config).unwrap();
+    let events = read_all(pipeline.subscribe(Subscription { ring: 64, ..Subscription::default() }).unwrap());
+    let mut gateway = gateway(&pipeline);
+    for command in commands {
+        submit(&mut gateway, *command);
+    }
+    let stopped = pipeline.shutdown().unwrap();
+    let events = events.join().unwrap();
+    assert_serial(what, commands, &events, &stopped.exchange);
+    assert_eq!(stopped.counters.commands, commands.len() as u64);
+    assert_eq!(stopped.counters.events, events.len() as u64);
+    stopped.exchange.state_hash()
+}
+
+#[test]
+fn every_topology_gives_the_outcome_of_the_serial_machine() {
+    for (name, commands) in all_streams() {
+        for topology in TOPOLOGIES {
+            run(&format!("{name} on {topology}"), &commands, tight(topology));
+            let roomy = Config { topology: topology.parse().unwrap(), ..Config::default() };
+            run(&format!("{name} on {topology}, roomy"), &commands, roomy);
+        }
+    }
+}
+
+#[test]
+fn every_wait_strategy_gives_the_outcome_of_the_serial_machine() {
+    let commands: Vec<_> = setup().into_iter().chain((0..2_000).map(order)).collect();
+    for wait in [WaitStrategy::BusySpin, WaitStrategy::Yield, WaitStrategy::BackOff, WaitStrategy::Park] {
+        for topology in ["fused", "full"] {
+            // A spinning worker among more workers than cores gets on only when it is preempted: fewer commands do.
+            let count = if wait == WaitStrategy::BusySpin && topology == "full" { 200 } else { commands.len() };
+            let config = Config { wait, force_busy_spin: true, ..tight(topology) };
+            run(&format!("{wait} on {topology}"), &commands[..count], config);
+        }
+    }
+}
+
+/// Polls a stage until it ends, with pauses, yields and batches of random lengths.
+fn poll_erratically(mut stage: Stages, mut numbers: Numbers) -> Stages {
+    let name = stage.running().next().expect("a stage");
+    // Each stage is fast at some times and slow at others.
+    let mut slow = numbers.below(2) == 0;
+    loop {
+        if numbers.below(50) == 0 {
+            slow = !slow;
+        }
+        match numbers.below(if slow { 4 } else { 40 }) {
+            0 => thread::sleep(Duration::from_micros(numbers.below(60))),
+            1..3 => thread::yield_now(),
+            _ => {}
+        }
+        if stage.poll(name, 1 + numbers.below(40) as usize) == Progress::Finished {
+            return stage;
+        }
+    }
+}
+
+#[test]
+fn twenty_random_thread_timings_give_the_outcome_of_the_serial_machine() {
+    for (name, commands) in all_streams() {
+        let commands = &commands[..1_500];
+        for seed in 0..20 {
+            let mut numbers = Numbers(seed);
+            let ring = |numbers: &mut Numbers| 1 << (1 + numbers.below(8));
+            let config = Config {
+                // Risk and matcher apart in three runs of four.
+                topology: if seed % 4 == 0 { "fused" } else { "full" }.parse().unwrap(),
+                gateway_ring: ring(&mut numbers),
+                input_ring: ring(&mut numbers),
+                event_ring: ring(&mut numbers),
+                ..Config::default()
+            };
+            let (handle, stages) = Pipeline::in_memory_unstarted(&config).unwrap();
+            let events = read_all(handle.subscribe(Subscription { ring: 16, ..Subscription::default() }).unwrap());
+            let mut gateway = gateway(&handle);
+            let threads: Vec<_> = stages
+                .apart()
+                .into_iter()
+                .zip(1..)
+                .map(|(stage, number)| {
+                    let numbers = Numbers(seed * 100 + number);
+                    thread::spawn(move || poll_erratically(stage, numbers))
+                })
+                .collect();
+            for command in commands {
+                submit(&mut gateway, *command);
+            }
+            handle.stop();
+            let stages: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+            let stopped = handle.collect(stages).unwrap();
+            assert_serial(&format!("{name}, timing {seed}"), commands, &events.join().unwrap(), &stopped.exchange);
+        }
+    }
+}
+
+/// One thread polls the stages in random order: every run of a seed is the same, so a failure can be run again.
+#[test]
+fn random_orders_of_polling_give_the_outcome_of_the_serial_machine() {
+    for (name, commands) in all_streams() {
+        for seed in 0..6 {
+            let mut numbers = Numbers(seed);
+            let ring = |numbers: &mut Numbers| 1 << (1 + numbers.below(6));
+            let config = Config {
+                topology: if seed % 3 == 0 { "fused" } else { "full" }.parse().unwrap(),
+                gateway_ring: ring(&mut numbers),
+                input_ring: ring(&mut numbers),
+                event_ring: ring(&mut numbers),
+                ..Config::default()
+            };
+            let (handle, mut stages) = Pipeline::in_memory_unstarted(&config).unwrap();
+            let mut subscriber = handle.subscribe(Subscription { ring: 16, ..Subscription::default() }).unwrap();
+            let mut gateway = gateway(&handle);
+            let (mut events, mut submitted) = (Vec::new(), 0);
+            while stages.running().next().is_some() {
+                match numbers.below(7) {
+                    0 if submitted < commands.len() => {
+                        submitted += usize::from(gateway.submit(commands[submitted]).is_ok());
+                        if submitted == commands.len() {
+                            handle.stop();
+                        }
+                    }
+                    1 => drop(subscriber.drain(1 + numbers.below(16) as usize, |event| events.push(*event))),
+                    stage => {
+                        let stage = StageName::ALL[stage as usize % StageName::ALL.len()];
+                        stages.poll(stage, 1 + numbers.below(20) as usize);
+                    }
+                }
+            }
+            while subscriber.drain(usize::MAX, |event| events.push(*event)).is_ok() {}
+            let stopped = handle.collect([stages]).unwrap();
+            assert_serial(&format!("{name}, order {seed}"), &commands, &events, &stopped.exchange);
+        }
+    }
+}
+
+#[test]
+fn the_journal_replayed_gives_the_same_bytes_and_the_same_state() {
+    for (name, commands) in all_streams() {
+        for topology in ["fused", "full"] {
+            let directory = tempfile::tempdir().unwrap();
+            let config = Config {
+                topology: topology.parse().unwrap(),
+                durability: Durability::None,
+                segment_bytes: 2 << 20,
+                ..Config::default()
+            };
+            let pipeline = Pipeline::open(directory.path(), config.clone()).unwrap();
+            let events = read_all(pipeline.subscribe(Subscription::default()).unwrap());
+            let mut gateway = gateway(&pipeline);
+            for command in &commands {
+                submit(&mut gateway, *command);
+            }
+            let stopped = pipeline.shutdown().unwrap();
+            let events = events.join().unwrap();
+            let what = format!("{name} on {topology}");
+            assert_serial(&what, &commands, &events, &stopped.exchange);
+
+            // The journal holds just these commands, at these times, and replaying it gives the same bytes.
+            let (mut replayed, mut again, mut inline) = (Exchange::new(), Vec::new(), Inline::in_memory());
+            let journal = JournalReader::open_directory(directory.path()).unwrap();
+            for (record, command) in journal.map(Result::unwrap).zip(&commands) {
+                assert_eq!((record.command, record.cause), (*command, Cause::session(1)), "{what}");
+                let mut of_command = Vec::new();
+                replayed.apply(record.sequence, record.time, &record.command, &mut of_command);
+                inline.submit_at(record.time, record.cause, record.command).unwrap();
+                inline.commit(&mut |event| again.push(*event)).unwrap();
+            }
+            let published: Vec<_> = events.iter().map(|published| published.event).collect();
+            assert!(bytes_of(&published) == bytes_of(&again), "{what}: replayed in line");
+            let hash = stopped.exchange.state_hash();
+            assert_eq!(replayed.state_hash(), hash, "{what}: replayed");
+            assert_eq!(inline.exchange().state_hash(), hash, "{what}: in line");
+            let reopened = Pipeline::open(directory.path(), config).unwrap();
+            assert_eq!(reopened.recovered().state_hash, hash, "{what}: reopened");
+            assert_eq!(reopened.recovered().commands, commands.len() as u64);
+        }
+    }
+}
