@@ -10,7 +10,8 @@ use engine::{
 fn the_turn_survives_gateways_that_leave() {
     const GATEWAYS: usize = 4;
     for polls in 0..GATEWAYS {
-        let (handle, mut stages) = Pipeline::unstarted(&Config::default()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let (handle, mut stages) = Pipeline::open_unstarted(directory.path(), &Config::default()).unwrap();
         let mut gateways: Vec<Gateway> =
             (0..GATEWAYS).map(|number| handle.gateway(Cause::session(number as u32)).unwrap()).collect();
         for _ in 0..=polls {

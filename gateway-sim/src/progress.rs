@@ -26,7 +26,7 @@ impl Progress {
     #[must_use]
     pub fn start(what: &'static str, total: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{elapsed:>4} {bar:40} {percent:>3} %  {msg}")
+            let style = ProgressStyle::with_template("{elapsed:>4} {bar:30} {percent:>3} %  {wide_msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(total).with_style(style)
         });
