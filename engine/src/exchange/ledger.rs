@@ -106,7 +106,7 @@ impl Ledger {
     pub(super) fn accounts(&self) -> impl Iterator<Item = (AccountId, &Account)> {
         self.used_pages.iter().flat_map(|&page| {
             let records = self.pages[page as usize].iter().flat_map(|records| records.iter());
-            let ids = (page << PAGE_BITS..).map(AccountId);
+            let ids = (0..).map(move |index: u32| AccountId(page << PAGE_BITS | index));
             ids.zip(records).filter(|(_, record)| record.exists)
         })
     }
