@@ -113,8 +113,9 @@ fn ten_million_random_commands() {
     if !slow() {
         return;
     }
-    for seed in 1_000..1_100 {
-        compare(Kind::Random, seed, 100_000);
+    // Short enough that the lists that only grow (credits, withdrawals) do not slow the model down.
+    for seed in 1_000..1_500 {
+        compare(Kind::Random, seed, 20_000);
     }
 }
 
