@@ -114,6 +114,8 @@ impl Poll for Sequencer {
         let worked = claim.publish() > 0;
         if dropped {
             self.gateways.retain(|port| !port.ring.is_finished());
+            // Whose turn it was may be beyond those that are left.
+            self.first = 0;
         }
         if stopping && !worked && self.is_drained() {
             return self.finish();

@@ -1,0 +1,15 @@
+//! The load simulator of the exchange: open-loop load by a built-in order flow, replay of recorded order flow, and
+//! the report of both. The binary is a thin shell around this library; benchmarks and tests use [`flow`] directly.
+#![forbid(unsafe_code)]
+
+pub mod arguments;
+pub mod arrivals;
+pub mod flow;
+pub mod load;
+pub mod machine;
+pub mod market_data;
+pub mod progress;
+pub mod random;
+pub mod replay;
+pub mod report;
+pub mod session;

@@ -1,0 +1,129 @@
+//! One exchange from its first command to its reopening: what a load and a replay have in common.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use engine::{
+    exchange::Exchange,
+    pipeline::{Config, Counters, Latency, Pipeline},
+};
+use tempfile::TempDir;
+
+use crate::{
+    machine::{COMMIT, Machine, file_system_of},
+    report::Report,
+};
+
+/// A running exchange in a directory of its own.
+pub struct Session {
+    /// The exchange.
+    pub pipeline: Pipeline,
+    config: Config,
+    path: PathBuf,
+    /// Removed when the session ends.
+    temporary: Option<TempDir>,
+}
+
+/// What was measured between setup and shutdown.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// What was published when the setup was done.
+    pub before: Counters,
+    /// What was published in the end.
+    pub after: Counters,
+    /// From the first command until the last event was published.
+    pub seconds: f64,
+    /// What commands met.
+    pub latency: Latency,
+}
+
+impl Session {
+    /// Starts an exchange in `data`, which must hold none yet; without it in a temporary directory.
+    ///
+    /// # Errors
+    /// When the directory cannot be used or the exchange cannot start.
+    pub fn start(data: Option<&Path>, config: Config) -> Result<Self> {
+        let (path, temporary) = match data {
+            Some(path) => (path.to_owned(), None),
+            None => {
+                let directory = tempfile::Builder::new().prefix("gateway-sim-").tempdir();
+                let directory = directory.context("cannot make a temporary directory; give one with --data")?;
+                (directory.path().to_owned(), Some(directory))
+            }
+        };
+        let pipeline = Pipeline::open(&path, config.clone())
+            .with_context(|| format!("cannot start an exchange in {}", path.display()))?;
+        let held = pipeline.recovered().commands;
+        if held > 0 {
+            bail!(
+                "{} holds an exchange with {held} commands already, and a run begins with an empty one: give another \
+                 directory with --data",
+                path.display()
+            );
+        }
+        Ok(Self { pipeline, config, path, temporary })
+    }
+
+    /// Why the exchange takes no more commands, as an error.
+    #[must_use]
+    pub fn failure(&self) -> anyhow::Error {
+        let reason = self.pipeline.failure().unwrap_or_else(|| "it has been shut down".to_owned());
+        anyhow::anyhow!("the exchange stopped during the run: {reason}")
+    }
+
+    /// Shuts the exchange down, checks it, and opens it again from its journal.
+    ///
+    /// # Errors
+    /// When the exchange has failed, breaks an invariant, or cannot be opened again.
+    pub fn finish(self, title: String, measured: &Measured) -> Result<(Report, Exchange)> {
+        let Self { pipeline, config, path, temporary } = self;
+        let stopped = pipeline.shutdown().context("the exchange failed")?;
+        if let Err(broken) = stopped.exchange.check_invariants() {
+            bail!("the exchange broke an invariant: {broken}");
+        }
+        let file_system = file_system_of(&path);
+        let (topology, wait, durability) =
+            (config.topology.to_string(), config.wait.to_string(), config.durability.to_string());
+        let begun = Instant::now();
+        let reopened = Pipeline::open(&path, config)
+            .with_context(|| format!("cannot open the exchange in {} again", path.display()))?;
+        let reopen_seconds = begun.elapsed().as_secs_f64();
+        let recovered = reopened.recovered().clone();
+        reopened.shutdown().context("the reopened exchange failed")?;
+        drop(temporary);
+
+        let Measured { before, after, seconds, latency } = measured;
+        let commands = after.commands - before.commands;
+        let report = Report {
+            title,
+            machine: Machine::current(),
+            commit: COMMIT.to_owned(),
+            topology,
+            wait,
+            durability,
+            directory: path.display().to_string(),
+            file_system,
+            setup_commands: before.commands,
+            commands,
+            events: after.events - before.events,
+            trades: after.fills - before.fills,
+            refusals: after.refusals - before.refusals,
+            seconds: *seconds,
+            commands_per_second: if *seconds > 0.0 { commands as f64 / seconds } else { 0.0 },
+            stages: latency.into(),
+            end_to_end_ns: (&latency.end_to_end).into(),
+            state_hash: stopped.exchange.state_hash().to_string(),
+            state_hash_reopened: recovered.state_hash.to_string(),
+            reopen_seconds,
+            reopen_commands: recovered.commands,
+            load: None,
+            replay: None,
+            oracle: None,
+            rejected: None,
+        };
+        Ok((report, stopped.exchange))
+    }
+}
