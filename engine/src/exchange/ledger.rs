@@ -58,6 +58,8 @@ const VACANT: Account = Account {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     pages: Vec<Option<Box<[Account; PAGE_ACCOUNTS]>>>,
+    /// The numbers of the pages that there are, ascending: account ids may lie far apart.
+    used_pages: Vec<u32>,
     /// The chunks of all accounts: class `c` has `4 << c` entries; class 0 of no chunk is told by `entries == 0`.
     arena: Vec<Entry>,
     /// Chunks given back when an account outgrew them, by class.
@@ -89,6 +91,11 @@ impl Ledger {
         if page >= self.pages.len() {
             self.pages.resize_with(page + 1, || None);
         }
+        if self.pages[page].is_none() {
+            let number = account.0 >> PAGE_BITS;
+            let place = self.used_pages.partition_point(|&used| used < number);
+            self.used_pages.insert(place, number);
+        }
         let page = self.pages[page].get_or_insert_with(|| Box::new([VACANT; PAGE_ACCOUNTS]));
         let record = &mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)];
         assert!(!record.exists, "an account is created once");
@@ -97,13 +104,10 @@ impl Ledger {
 
     /// All accounts, ids ascending.
     pub(super) fn accounts(&self) -> impl Iterator<Item = (AccountId, &Account)> {
-        self.pages.iter().enumerate().flat_map(|(page, records)| {
-            records.iter().flat_map(|records| records.iter()).enumerate().filter(|(_, record)| record.exists).map(
-                move |(index, record)| {
-                    let id = (page << PAGE_BITS) + index;
-                    (AccountId(u32::try_from(id).expect("a page holds 32-bit ids")), record)
-                },
-            )
+        self.used_pages.iter().flat_map(|&page| {
+            let records = self.pages[page as usize].iter().flat_map(|records| records.iter());
+            let ids = (0..).map(move |index: u32| AccountId(page << PAGE_BITS | index));
+            ids.zip(records).filter(|(_, record)| record.exists)
         })
     }
 

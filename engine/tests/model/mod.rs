@@ -1089,9 +1089,16 @@ impl ModelExchange {
                 assert!(bid.price < ask.price, "{market_id:?} is crossed: {bid:?} and {ask:?}");
             }
         }
+        let mut on_their_way: BTreeMap<AssetId, u128> = BTreeMap::new();
         for withdrawal in self.withdrawals.values() {
-            if withdrawal.state == WithdrawalState::Requested {
-                *held.entry((withdrawal.account, withdrawal.asset)).or_default() += withdrawal.amount;
+            match withdrawal.state {
+                WithdrawalState::Requested => {
+                    *held.entry((withdrawal.account, withdrawal.asset)).or_default() += withdrawal.amount;
+                }
+                WithdrawalState::Released | WithdrawalState::Sent => {
+                    *on_their_way.entry(withdrawal.asset).or_default() += withdrawal.amount;
+                }
+                WithdrawalState::Settled | WithdrawalState::Failed | WithdrawalState::Cancelled => {}
             }
         }
         let mut sums: BTreeMap<AssetId, i128> =
@@ -1107,7 +1114,8 @@ impl ModelExchange {
         assert!(held.is_empty(), "holds without a balance: {held:?}");
         for (asset, sum) in sums {
             assert_eq!(sum, 0, "{asset} does not sum to zero");
-            let supply = to_i128(self.may_come_back(asset)) - self.assets[&asset].system[EXTERNAL];
+            let gone = on_their_way.get(&asset).copied().unwrap_or(0);
+            let supply = to_i128(gone) - self.assets[&asset].system[EXTERNAL];
             assert!((0..=to_i128(MAX)).contains(&supply), "{asset} has a supply of {supply}");
         }
     }

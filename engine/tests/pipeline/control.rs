@@ -46,7 +46,11 @@ fn queries_under_load_see_whole_commands_only() {
         let mut gateway = gateway(&pipeline);
         let commands: Vec<_> = setup().into_iter().chain((0..3_000).map(order)).collect();
         let load = commands.clone();
-        let sender = std::thread::spawn(move || load.iter().for_each(|command| drop(submit(&mut gateway, *command))));
+        let sender = std::thread::spawn(move || {
+            for command in load {
+                submit(&mut gateway, command);
+            }
+        });
         let mut answers = Vec::new();
         while !sender.is_finished() {
             answers.push((pipeline.account(AccountId(3)).unwrap(), pipeline.book(MarketId(0), 3).unwrap()));
@@ -83,7 +87,9 @@ fn a_full_ring_says_busy_and_drops_nothing() {
     assert_eq!(gateway.submit(order(4)), Ok(5), "a refused submission has no number");
     handle.stop();
     while stages.running().next().is_some() {
-        StageName::ALL.map(|stage| stages.poll(stage, 8));
+        for stage in StageName::ALL {
+            stages.poll(stage, 8);
+        }
     }
     assert_eq!(gateway.submit(order(5)), Err(SubmitError::Closed));
     assert_eq!(handle.collect([stages]).unwrap().counters.commands, 5);

@@ -3,7 +3,7 @@
 use engine::{
     event::Event,
     journal::{Journal, MemoryStorage, Options},
-    pipeline::{Config, Pipeline, PipelineError, ReceiveError, SubmitError, Subscription},
+    pipeline::{Config, Pipeline, PipelineError, ReceiveError, StageName, SubmitError, Subscription},
     types::Sequence,
 };
 
@@ -96,33 +96,37 @@ fn a_failing_journal_stops_the_exchange_and_loses_nothing_acknowledged() {
 
 #[test]
 fn nothing_is_published_before_it_is_durable() {
-    let storage = MemoryStorage::default();
+    use StageName::{Journaler, Matcher, Publisher, Risk, Sequencer};
     let (commands, durable) = (200, 40);
     // The journal is polled by hand: events of what it has not written must not come out.
     let directory = tempfile::tempdir().unwrap();
-    drop(storage);
     let (handle, mut stages) = Pipeline::open_unstarted(directory.path(), &config("full")).unwrap();
     let mut events = handle.subscribe(Subscription::default()).unwrap();
     let mut gateway = gateway(&handle);
-    use engine::pipeline::StageName::{Journaler, Matcher, Publisher, Risk, Sequencer};
     for number in 0..durable {
         submit(&mut gateway, order(number));
     }
     for _ in 0..10 {
-        [Sequencer, Journaler].map(|stage| stages.poll(stage, 64));
+        for stage in [Sequencer, Journaler] {
+            stages.poll(stage, 64);
+        }
     }
     for number in durable..commands {
         submit(&mut gateway, order(number));
     }
     for _ in 0..50 {
-        [Sequencer, Risk, Matcher, Publisher].map(|stage| stages.poll(stage, 64));
+        for stage in [Sequencer, Risk, Matcher, Publisher] {
+            stages.poll(stage, 64);
+        }
     }
     let mut seen = Vec::new();
     events.drain(usize::MAX, |published| seen.push(published.event.sequence.0)).unwrap();
     assert_eq!(seen.last(), Some(&durable), "all that is durable was published, and no more");
     handle.stop();
     while stages.running().next().is_some() {
-        [Sequencer, Journaler, Risk, Matcher, Publisher].map(|stage| stages.poll(stage, 64));
+        for stage in StageName::ALL {
+            stages.poll(stage, 64);
+        }
     }
     events
         .drain(usize::MAX, |published| {

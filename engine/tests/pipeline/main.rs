@@ -8,7 +8,6 @@ mod kill;
 mod same_outcome;
 
 #[path = "../model/mod.rs"]
-#[allow(dead_code, reason = "other tests use the rest of it")]
 mod model;
 
 use engine::{
