@@ -168,7 +168,7 @@ messages! {
 
         /// An order was accepted, and `held` moved from available to held: quote for a buy, base for a sell.
         OrderAccepted = 40 {
-            /// Its id: the sequence of this event.
+            /// Its id: the sequence of the command that placed it.
             order: OrderId,
             /// Whose.
             account: AccountId,
@@ -267,7 +267,7 @@ messages! {
         MassCancelled = 45 {
             /// The account, or 0 when a market was cleared.
             account: AccountId,
-            /// The market, or 0 when an account was cleared.
+            /// The market, when the account is 0.
             market: MarketId,
             /// How many orders were cancelled.
             orders: u32,

@@ -4,8 +4,8 @@ use engine::{
     command::Command,
     event::Event,
     pipeline::{
-        Config, Events, Pipeline, PipelineError, ReceiveError, StageName, SubmitError, Subscription, WaitStrategy,
-        WhenFull,
+        Config, Events, Gateway, Pipeline, PipelineError, ReceiveError, StageName, SubmitError, Subscription,
+        WaitStrategy, WhenFull,
     },
     types::{AccountId, Amount, AssetId, Cause, MarketId, Sequence, TradingStatus},
 };
@@ -226,5 +226,29 @@ fn latency_is_counted_for_every_command() {
             assert!(wait == expected || wait == timed, "{}: {wait} of {expected}", first.stages[stage].name);
             assert!(timed > 0);
         }
+    }
+}
+
+#[test]
+fn the_turn_survives_gateways_that_leave() {
+    const GATEWAYS: usize = 4;
+    for polls in 0..GATEWAYS {
+        let (handle, mut stages) = Pipeline::in_memory_unstarted(&Config::default()).unwrap();
+        let mut gateways: Vec<Gateway> =
+            (0..GATEWAYS).map(|number| handle.gateway(Cause::session(number as u32)).unwrap()).collect();
+        for _ in 0..=polls {
+            stages.poll(StageName::Sequencer, 8);
+        }
+        gateways.truncate(1);
+        stages.poll(StageName::Sequencer, 8);
+        gateways[0].submit(Command::CreateAccount { account: AccountId(7) }).unwrap();
+        handle.stop();
+        while stages.running().next().is_some() {
+            for stage in StageName::ALL {
+                stages.poll(stage, 8);
+            }
+        }
+        let stopped = handle.collect([stages]).unwrap();
+        assert!(stopped.exchange.account(AccountId(7)).is_some(), "after {polls} polls");
     }
 }
