@@ -82,7 +82,7 @@ impl AccountId {
 }
 
 /// An id given from outside (a transaction on a chain, a bank's reference): 16 opaque bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct ExternalId(pub [u8; 16]);
 
@@ -97,6 +97,12 @@ impl ExternalId {
 impl fmt::Display for ExternalId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().rev().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ExternalId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "ExternalId({self})")
     }
 }
 

@@ -14,7 +14,7 @@ pub const MARKETS_MAX: u16 = 4096;
 pub const SCALE_MAX: u8 = 18;
 
 /// The short name of an asset: 1 to 12 characters of `A-Z` and `0-9`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Symbol([u8; 12]);
 
 /// Why a text is not a [`Symbol`].
@@ -64,6 +64,12 @@ impl fmt::Display for Symbol {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let length = self.0.iter().position(|&byte| byte == 0).unwrap_or(self.0.len());
         formatter.pad(&String::from_utf8_lossy(&self.0[..length]))
+    }
+}
+
+impl fmt::Debug for Symbol {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Symbol({self})")
     }
 }
 
