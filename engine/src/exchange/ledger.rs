@@ -151,6 +151,18 @@ impl Ledger {
         u64::try_from(-self.system[usize::from(asset.0)][EXTERNAL]).expect("EXTERNAL owes nobody")
     }
 
+    /// Sets the system accounts' balances of an asset.
+    pub(super) fn restore_system(&mut self, asset: AssetId, balances: [i128; AccountId::SYSTEM.len()]) {
+        self.add_asset(asset);
+        self.system[usize::from(asset.0)] = balances;
+    }
+
+    /// Sets what an account has of an asset.
+    pub(super) fn restore_balance(&mut self, account: AccountId, asset: AssetId, balance: Balance) {
+        let entry = self.entry(account, asset);
+        (entry.available, entry.held) = (balance.available.0, balance.held.0);
+    }
+
     /// Lets `amount` in from outside: available grows.
     pub(super) fn deposit(&mut self, account: AccountId, asset: AssetId, amount: Amount) {
         self.system[usize::from(asset.0)][EXTERNAL] -= i128::from(amount.0);

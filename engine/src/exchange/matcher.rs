@@ -292,16 +292,8 @@ impl Matcher {
                 self.cancel_all(AccountId(0), market, sink);
             }
             Command::AddMarket { market, base, quote, lot_size, tick_value, maker_rate, taker_rate } => {
-                let index = usize::from(market.0);
-                if self.markets.len() <= index {
-                    self.markets.resize_with(index + 1, || None);
-                }
-                self.markets[index] = Some(Market {
-                    spec: MarketSpec { market, base, quote, lot_size, tick_value, maker_rate, taker_rate },
-                    status: TradingStatus::Open,
-                    bids: BookSide::new(Side::Buy),
-                    asks: BookSide::new(Side::Sell),
-                });
+                let spec = MarketSpec { market, base, quote, lot_size, tick_value, maker_rate, taker_rate };
+                self.put_market(spec, TradingStatus::Open);
                 let added = Event::MarketAdded { market, base, quote, lot_size, tick_value, maker_rate, taker_rate };
                 sink.emit(added);
             }
@@ -332,6 +324,33 @@ impl Matcher {
     #[must_use]
     pub fn open_orders(&self) -> usize {
         self.orders.len()
+    }
+
+    /// Nothing but a status, for the state that follows.
+    pub(super) fn restored(status: TradingStatus) -> Self {
+        Self { global_status: status, ..Self::default() }
+    }
+
+    pub(super) fn put_market(&mut self, spec: MarketSpec, status: TradingStatus) {
+        let index = usize::from(spec.market.0);
+        if self.markets.len() <= index {
+            self.markets.resize_with(index + 1, || None);
+        }
+        self.markets[index] =
+            Some(Market { spec, status, bids: BookSide::new(Side::Buy), asks: BookSide::new(Side::Sell) });
+    }
+
+    /// Puts an order behind all others of its price; gives false when there is one with its id or its name already.
+    #[must_use]
+    pub(super) fn restore_order(&mut self, order: Order) -> bool {
+        let named = self.orders.find_by_client_order_id(order.account, order.client_order_id).is_some();
+        if named || self.orders.find(order.id).is_some() {
+            return false;
+        }
+        let (market, side) = (order.market, order.side);
+        let slot = self.orders.insert(order);
+        market_mut(&mut self.markets, market).side_mut(side).append(&mut self.orders, slot);
+        true
     }
 
     #[inline]

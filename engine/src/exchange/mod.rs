@@ -12,12 +12,14 @@ mod ledger;
 mod levels;
 mod matcher;
 mod orders;
+mod restore;
 mod risk;
 mod state;
 mod view;
 
 pub use ledger::Balance;
 pub use matcher::{MatchSink, Matcher};
+pub use restore::RestoreError;
 pub use risk::{AccountView, Decision, OrderTerms, Risk, Settlement, Withdrawal, WithdrawalState};
 pub use state::StateHash;
 pub use view::{BookView, LevelView, OrderView};

@@ -248,6 +248,49 @@ impl Risk {
         self.withdrawals.get(&withdrawal)
     }
 
+    /// Nothing but a status and a place in history, for the state that follows.
+    pub(super) fn restored(status: TradingStatus, last: Sequence) -> Self {
+        let globally_halted = status == TradingStatus::Halted;
+        Self { globally_halted, settled: last, passed_on: last, ..Self::default() }
+    }
+
+    pub(super) fn restore_asset(&mut self, spec: AssetSpec, system: [i128; AccountId::SYSTEM.len()]) {
+        put(&mut self.assets, spec.asset.0, spec);
+        self.ledger.restore_system(spec.asset, system);
+        self.outstanding.resize(self.assets.len(), 0);
+    }
+
+    pub(super) fn restore_market(&mut self, spec: MarketSpec) {
+        put(&mut self.markets, spec.market.0, spec);
+    }
+
+    pub(super) fn restore_account(&mut self, account: AccountId, suspended: bool) {
+        self.ledger.create_account(account);
+        self.ledger.account_mut(account).expect("it was just created").suspended = suspended;
+    }
+
+    pub(super) fn restore_balance(&mut self, account: AccountId, asset: AssetId, balance: Balance) {
+        self.ledger.restore_balance(account, asset, balance);
+    }
+
+    /// Gives false when more could come back than there can be.
+    #[must_use]
+    pub(super) fn restore_withdrawal(&mut self, id: WithdrawalId, withdrawal: Withdrawal) -> bool {
+        self.withdrawals.insert(id, withdrawal);
+        if !matches!(withdrawal.state, WithdrawalState::Released | WithdrawalState::Sent) {
+            return true;
+        }
+        let outstanding = &mut self.outstanding[usize::from(withdrawal.asset.0)];
+        *outstanding = outstanding.saturating_add(withdrawal.amount.0);
+        self.ledger.supply(withdrawal.asset).saturating_add(*outstanding) <= AMOUNT_MAX
+    }
+
+    pub(super) fn restore_open_order(&mut self, account: AccountId, market: MarketId) {
+        let record = self.ledger.account_mut(account).expect("an account that was looked up");
+        record.open_orders_max += 1;
+        record.market_groups |= 1 << market_group(market);
+    }
+
     fn try_decide(&mut self, sequence: Sequence, command: &Command) -> Result<Decision, Refusal> {
         match *command {
             Command::PlaceLimit { account, market, side, price, quantity, .. } => {

@@ -1,0 +1,276 @@
+//! The state from its canonical bytes, as a snapshot holds them.
+
+use super::{Exchange, Matcher, RULES_VERSION, Risk, Withdrawal, WithdrawalState, ledger::Balance, orders::Order};
+use crate::types::{
+    AccountId, Amount, AssetId, AssetSpec, ClientOrderId, ExternalId, FeeRate, MarketId, MarketSpec, OrderId, Price,
+    Quantity, Sequence, Side, Symbol, TradingStatus, WithdrawalId,
+};
+
+/// Why bytes are not a state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The bytes follow rules that this code does not know.
+    #[error(
+        "the state follows rules version {0}, this program knows {RULES_VERSION}: use the program that wrote it, or a newer one"
+    )]
+    RulesVersion(u32),
+    /// The bytes end too early.
+    #[error("the state ends at byte {0}, in the middle of its {1}")]
+    Truncated(usize, &'static str),
+    /// There are bytes behind the state.
+    #[error("{0} bytes follow the state")]
+    TrailingBytes(usize),
+    /// A field holds what no state can hold.
+    #[error("the state is impossible at byte {0}, in its {1}")]
+    Invalid(usize, &'static str),
+    /// The parts contradict each other.
+    #[error("the state contradicts itself: {0}")]
+    Inconsistent(String),
+}
+
+/// Reads fields, and knows where it is.
+struct Fields<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// What is being read, for errors.
+    part: &'static str,
+}
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], RestoreError> {
+        let field = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<N>());
+        let field = *field.ok_or(RestoreError::Truncated(self.at, self.part))?;
+        self.at += N;
+        Ok(field)
+    }
+
+    fn byte(&mut self) -> Result<u8, RestoreError> {
+        Ok(self.take::<1>()?[0])
+    }
+
+    fn short(&mut self) -> Result<u16, RestoreError> {
+        Ok(u16::from_le_bytes(self.take()?))
+    }
+
+    fn word(&mut self) -> Result<u32, RestoreError> {
+        Ok(u32::from_le_bytes(self.take()?))
+    }
+
+    fn long(&mut self) -> Result<u64, RestoreError> {
+        Ok(u64::from_le_bytes(self.take()?))
+    }
+
+    fn rate(&mut self) -> Result<FeeRate, RestoreError> {
+        Ok(FeeRate(i16::from_le_bytes(self.take()?)))
+    }
+
+    fn flag(&mut self) -> Result<bool, RestoreError> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.invalid()),
+        }
+    }
+
+    fn status(&mut self) -> Result<TradingStatus, RestoreError> {
+        TradingStatus::from_number(self.byte()?).ok_or_else(|| self.invalid())
+    }
+
+    /// The length of a list, each of whose items takes `item_bytes` at least: a length that the bytes cannot hold
+    /// is refused before anything is made of it.
+    fn length(&mut self, part: &'static str, item_bytes: u64) -> Result<u64, RestoreError> {
+        self.part = part;
+        let length = self.long()?;
+        let left = (self.bytes.len() - self.at) as u64;
+        if length > left / item_bytes { Err(RestoreError::Truncated(self.bytes.len(), part)) } else { Ok(length) }
+    }
+
+    fn check(&self, holds: bool) -> Result<(), RestoreError> {
+        if holds { Ok(()) } else { Err(self.invalid()) }
+    }
+
+    const fn invalid(&self) -> RestoreError {
+        RestoreError::Invalid(self.at, self.part)
+    }
+}
+
+impl Exchange {
+    /// The exchange whose [canonical state](Self::canonical_state) is `bytes`, after the command at `last`.
+    ///
+    /// All invariants are checked, so whatever the bytes are, what comes back is a state that commands can lead to.
+    ///
+    /// # Errors
+    /// [`RestoreError`] when the bytes are not a state.
+    pub fn from_canonical_state(bytes: &[u8], last: Sequence) -> Result<Self, RestoreError> {
+        let mut fields = Fields { bytes, at: 0, part: "header" };
+        let version = fields.word()?;
+        if version != RULES_VERSION {
+            return Err(RestoreError::RulesVersion(version));
+        }
+        let status = fields.status()?;
+        let (mut risk, mut matcher) = (Risk::restored(status, last), Matcher::restored(status));
+        restore_assets(&mut fields, &mut risk)?;
+        let markets = restore_markets(&mut fields, &mut risk, &mut matcher)?;
+        restore_accounts(&mut fields, &mut risk)?;
+        restore_credits_and_withdrawals(&mut fields, &mut risk, last)?;
+        for spec in markets {
+            restore_books(&mut fields, &mut risk, &mut matcher, &spec, last)?;
+        }
+        if fields.at != bytes.len() {
+            return Err(RestoreError::TrailingBytes(bytes.len() - fields.at));
+        }
+        let exchange = Self::from_parts(risk, matcher, last);
+        exchange.check_invariants().map_err(RestoreError::Inconsistent)?;
+        Ok(exchange)
+    }
+}
+
+fn restore_assets(fields: &mut Fields<'_>, risk: &mut Risk) -> Result<(), RestoreError> {
+    let mut previous = None;
+    for _ in 0..fields.length("assets", 95)? {
+        let asset = AssetId(fields.short()?);
+        fields.check(previous < Some(asset) && asset.0 < crate::types::ASSETS_MAX)?;
+        previous = Some(asset);
+        let (symbol, scale) = (Symbol::from_bytes(fields.take()?), fields.byte()?);
+        fields.check(symbol.is_valid() && scale <= crate::types::SCALE_MAX)?;
+        let mut system = [0; AccountId::SYSTEM.len()];
+        let most = i128::from(crate::types::AMOUNT_MAX);
+        for balance in &mut system {
+            *balance = i128::from_le_bytes(fields.take()?);
+            fields.check((-most..=most).contains(balance))?;
+        }
+        // EXTERNAL owes what was let in.
+        fields.check(system[0] <= 0)?;
+        risk.restore_asset(AssetSpec { asset, symbol, scale }, system);
+    }
+    Ok(())
+}
+
+fn restore_markets(
+    fields: &mut Fields<'_>,
+    risk: &mut Risk,
+    matcher: &mut Matcher,
+) -> Result<Vec<MarketSpec>, RestoreError> {
+    let (mut previous, mut specs) = (None, Vec::new());
+    for _ in 0..fields.length("markets", 27)? {
+        let spec = MarketSpec {
+            market: MarketId(fields.short()?),
+            base: AssetId(fields.short()?),
+            quote: AssetId(fields.short()?),
+            lot_size: Amount(fields.long()?),
+            tick_value: Amount(fields.long()?),
+            maker_rate: fields.rate()?,
+            taker_rate: fields.rate()?,
+        };
+        let status = fields.status()?;
+        fields.check(previous < Some(spec.market) && spec.market.0 < crate::types::MARKETS_MAX)?;
+        fields.check(risk.asset(spec.base).is_some() && risk.asset(spec.quote).is_some() && spec.base != spec.quote)?;
+        fields.check(spec.maker_rate.is_in_range() && spec.taker_rate.is_in_range())?;
+        fields.check((1..=crate::types::AMOUNT_MAX).contains(&spec.lot_size.0))?;
+        fields.check((1..=crate::types::AMOUNT_MAX).contains(&spec.tick_value.0))?;
+        previous = Some(spec.market);
+        risk.restore_market(spec);
+        matcher.put_market(spec, status);
+        specs.push(spec);
+    }
+    Ok(specs)
+}
+
+fn restore_accounts(fields: &mut Fields<'_>, risk: &mut Risk) -> Result<(), RestoreError> {
+    let mut previous = None;
+    for _ in 0..fields.length("accounts", 13)? {
+        let account = AccountId(fields.word()?);
+        fields.check(previous < Some(account) && account.is_user())?;
+        previous = Some(account);
+        let suspended = fields.flag()?;
+        risk.restore_account(account, suspended);
+        let mut previous = None;
+        for _ in 0..fields.length("balances", 18)? {
+            let asset = AssetId(fields.short()?);
+            let balance = Balance { available: Amount(fields.long()?), held: Amount(fields.long()?) };
+            fields.check(previous < Some(asset) && risk.asset(asset).is_some() && balance != Balance::default())?;
+            previous = Some(asset);
+            risk.restore_balance(account, asset, balance);
+        }
+        fields.part = "accounts";
+    }
+    Ok(())
+}
+
+fn restore_credits_and_withdrawals(
+    fields: &mut Fields<'_>,
+    risk: &mut Risk,
+    last: Sequence,
+) -> Result<(), RestoreError> {
+    let mut previous = None;
+    for _ in 0..fields.length("credited external ids", 18)? {
+        let credit = (AssetId(fields.short()?), ExternalId(fields.take()?));
+        fields.check(previous < Some(credit) && risk.asset(credit.0).is_some())?;
+        previous = Some(credit);
+        risk.credited.insert(credit);
+    }
+    let mut previous = None;
+    for _ in 0..fields.length("withdrawals", 39)? {
+        let id = WithdrawalId(fields.long()?);
+        let (account, asset, amount) = (AccountId(fields.word()?), AssetId(fields.short()?), Amount(fields.long()?));
+        let state = match fields.byte()? {
+            0 => WithdrawalState::Requested,
+            1 => WithdrawalState::Released,
+            2 => WithdrawalState::Sent,
+            3 => WithdrawalState::Settled,
+            4 => WithdrawalState::Failed,
+            5 => WithdrawalState::Cancelled,
+            _ => return Err(fields.invalid()),
+        };
+        let external_id = ExternalId(fields.take()?);
+        fields.check(previous < Some(id) && id.0 <= last.0 && risk.asset(asset).is_some())?;
+        fields.check(risk.account(account).is_some() && amount.0 <= crate::types::AMOUNT_MAX)?;
+        previous = Some(id);
+        let fits = risk.restore_withdrawal(id, Withdrawal { account, asset, amount, state, external_id });
+        fields.check(fits)?;
+    }
+    Ok(())
+}
+
+fn restore_books(
+    fields: &mut Fields<'_>,
+    risk: &mut Risk,
+    matcher: &mut Matcher,
+    spec: &MarketSpec,
+    last: Sequence,
+) -> Result<(), RestoreError> {
+    for side in [Side::Buy, Side::Sell] {
+        // All open quantity is backed by balances, so it is no more than there can be.
+        let mut open = 0_u64;
+        let mut previous = None;
+        for _ in 0..fields.length("orders", 57)? {
+            let (id, account) = (OrderId(fields.long()?), AccountId(fields.word()?));
+            let (name, post_only) = (ClientOrderId(fields.long()?), fields.flag()?);
+            let (price, remaining) = (Price(fields.long()?), Quantity(fields.long()?));
+            let (maker_rate, taker_rate) = (fields.rate()?, fields.rate()?);
+            let mut order =
+                Order::new(id, name, account, spec.market, side, post_only, price, remaining, maker_rate, taker_rate);
+            (order.taker_notional, order.maker_notional) = (fields.long()?, fields.long()?);
+            fields.check(risk.account(account).is_some() && (1..=last.0).contains(&id.0) && !remaining.is_zero())?;
+            fields.check(maker_rate.is_in_range() && taker_rate.is_in_range())?;
+            fields.check((1..=crate::types::PRICE_MAX).contains(&price.0))?;
+            // What an order's hold is computed from must stay in range.
+            let traded = order.taker_notional.checked_add(order.maker_notional);
+            fields.check(traded.is_some_and(|traded| traded <= u64::MAX / 4))?;
+            fields.check(spec.notional(price, remaining).is_some() && spec.base_amount(remaining).is_some())?;
+            // Best prices first.
+            fields.check(previous.is_none_or(|previous: Price| match side {
+                Side::Buy => price <= previous,
+                Side::Sell => price >= previous,
+            }))?;
+            previous = Some(price);
+            open = open.saturating_add(remaining.0);
+            fields.check(open <= crate::types::AMOUNT_MAX)?;
+            risk.restore_open_order(account, spec.market);
+            let fits = matcher.restore_order(order);
+            fields.check(fits)?;
+        }
+    }
+    Ok(())
+}
