@@ -9,4 +9,5 @@ pub mod event;
 pub mod exchange;
 pub mod journal;
 pub mod pipeline;
+pub mod recovery;
 pub mod types;

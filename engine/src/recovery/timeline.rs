@@ -1,0 +1,267 @@
+//! A journal as a line of moments, each of which can be rebuilt.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use crate::{
+    command::SequencedCommand,
+    event::{Event, NoEvents},
+    exchange::Exchange,
+    journal::{Epoch, FileStorage, Head, JournalReader, OpenError},
+    types::{Sequence, Timestamp},
+};
+
+/// The history in a directory, read without disturbing the exchange that may be writing it.
+///
+/// ```
+/// use engine::{
+///     command::Command,
+///     journal::Durability,
+///     pipeline::Inline,
+///     recovery::Timeline,
+///     types::{AccountId, Cause, Sequence},
+/// };
+/// let directory = tempfile::tempdir()?;
+/// let mut inline = Inline::open(directory.path(), Durability::None)?;
+/// for account in (1..=10).map(AccountId) {
+///     inline.submit(Cause::operator(1), Command::CreateAccount { account })?;
+/// }
+/// inline.close()?;
+///
+/// let timeline = Timeline::open(directory.path())?;
+/// let then = timeline.at(Sequence(4))?;
+/// assert!(then.account(AccountId(4)).is_some() && then.account(AccountId(5)).is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    directory: PathBuf,
+}
+
+/// Why a moment cannot be rebuilt.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TimelineError {
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The moment has not come yet.
+    #[error("sequence {asked} is not there yet: the journal ends at {last}")]
+    Future {
+        /// What was asked for.
+        asked: Sequence,
+        /// The last sequence there.
+        last: Sequence,
+    },
+}
+
+/// A moment as a user names it: `12345`, `1:12345` (epoch and sequence), or a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// After the command at this sequence.
+    Sequence(Sequence),
+    /// The same, in the named epoch.
+    InEpoch(Epoch, Sequence),
+    /// After the last command not later than this.
+    Time(Timestamp),
+    /// After the last command there is.
+    Now,
+}
+
+/// A text that names no moment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} names no moment: give a sequence (12345), an epoch and a sequence (1:12345), nanoseconds since 1970 (@1764000000000000000), or now"
+)]
+pub struct MomentError(pub String);
+
+impl FromStr for Moment {
+    type Err = MomentError;
+
+    fn from_str(text: &str) -> Result<Self, MomentError> {
+        let wrong = || MomentError(text.to_owned());
+        if text == "now" {
+            return Ok(Self::Now);
+        }
+        if let Some(time) = text.strip_prefix('@') {
+            return Ok(Self::Time(Timestamp(time.parse().map_err(|_| wrong())?)));
+        }
+        match text.split_once(':') {
+            None => Ok(Self::Sequence(Sequence(text.parse().map_err(|_| wrong())?))),
+            Some((epoch, sequence)) => {
+                let epoch = Epoch(epoch.parse().map_err(|_| wrong())?);
+                Ok(Self::InEpoch(epoch, Sequence(sequence.parse().map_err(|_| wrong())?)))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sequence(sequence) => sequence.fmt(formatter),
+            Self::InEpoch(epoch, sequence) => write!(formatter, "{epoch}:{sequence}"),
+            Self::Time(time) => write!(formatter, "@{time}"),
+            Self::Now => formatter.write_str("now"),
+        }
+    }
+}
+
+/// A command that was replayed, and what came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// The command with its place.
+    pub command: &'a SequencedCommand,
+    /// Its events, in order.
+    pub events: &'a [Event],
+}
+
+impl Timeline {
+    /// Looks at the journal in `directory`. Takes no lock: an exchange may be writing it.
+    ///
+    /// # Errors
+    /// When there is no journal there, or it cannot be read.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, TimelineError> {
+        let directory = directory.as_ref().to_owned();
+        JournalReader::open_directory(&directory)?;
+        Ok(Self { directory })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The state after the command at `sequence`; before the first command for 0.
+    ///
+    /// # Errors
+    /// When the journal ends before, or is damaged before.
+    pub fn at(&self, sequence: Sequence) -> Result<Exchange, TimelineError> {
+        let mut replay = self.replay_from(sequence)?;
+        replay.run_to(sequence)?;
+        Ok(replay.into_exchange())
+    }
+
+    /// The state at a moment, and the sequence that it comes after.
+    ///
+    /// # Errors
+    /// As [`at`](Self::at).
+    pub fn at_moment(&self, moment: Moment) -> Result<Exchange, TimelineError> {
+        match moment {
+            // There is one epoch so far, and sequences are never reused.
+            Moment::Sequence(sequence) | Moment::InEpoch(_, sequence) => self.at(sequence),
+            Moment::Time(time) => {
+                let mut replay = self.replay()?;
+                while replay.peek()?.is_some_and(|command| command.time <= time) {
+                    replay.skip()?;
+                }
+                Ok(replay.into_exchange())
+            }
+            Moment::Now => {
+                let mut replay = self.replay_from(Sequence(u64::MAX))?;
+                while replay.skip()?.is_some() {}
+                Ok(replay.into_exchange())
+            }
+        }
+    }
+
+    /// All of history from its first command, one step at a time.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn replay(&self) -> Result<Replay, TimelineError> {
+        let reader = JournalReader::open_directory(&self.directory)?;
+        Ok(Replay { reader, exchange: Exchange::new(), next: None, current: None, events: Vec::new() })
+    }
+
+    /// As [`replay`](Self::replay), but may begin at any moment not after `sequence`.
+    ///
+    /// # Errors
+    /// As `replay`.
+    pub fn replay_from(&self, _sequence: Sequence) -> Result<Replay, TimelineError> {
+        self.replay()
+    }
+}
+
+/// History under way: a state, and the commands that follow.
+pub struct Replay {
+    reader: JournalReader<FileStorage>,
+    exchange: Exchange,
+    /// Read, and not yet applied.
+    next: Option<SequencedCommand>,
+    current: Option<SequencedCommand>,
+    events: Vec<Event>,
+}
+
+impl Replay {
+    /// The command that comes next; `None` at the end of what is durable.
+    ///
+    /// # Errors
+    /// When the journal is damaged here.
+    pub fn peek(&mut self) -> Result<Option<&SequencedCommand>, TimelineError> {
+        if self.next.is_none() {
+            self.next = self.reader.next().transpose()?;
+        }
+        Ok(self.next.as_ref())
+    }
+
+    /// Applies the next command and gives it with its events; `None` at the end of what is durable.
+    ///
+    /// # Errors
+    /// As [`peek`](Self::peek).
+    #[allow(clippy::should_implement_trait, reason = "it lends what it gives, and may fail")]
+    pub fn next(&mut self) -> Result<Option<Step<'_>>, TimelineError> {
+        self.peek()?;
+        self.current = self.next.take();
+        let Some(command) = &self.current else { return Ok(None) };
+        self.events.clear();
+        self.exchange.apply(command.sequence, command.time, &command.command, &mut self.events);
+        Ok(Some(Step { command, events: &self.events }))
+    }
+
+    /// Applies the next command without keeping its events; gives its sequence.
+    ///
+    /// # Errors
+    /// As [`peek`](Self::peek).
+    pub fn skip(&mut self) -> Result<Option<Sequence>, TimelineError> {
+        self.peek()?;
+        let Some(command) = self.next.take() else { return Ok(None) };
+        self.exchange.apply(command.sequence, command.time, &command.command, &mut NoEvents);
+        Ok(Some(command.sequence))
+    }
+
+    /// Applies everything up to and including `sequence`.
+    ///
+    /// # Errors
+    /// When the journal ends before it, or is damaged before it.
+    pub fn run_to(&mut self, sequence: Sequence) -> Result<(), TimelineError> {
+        while self.exchange.last_sequence() < sequence {
+            if self.skip()?.is_none() {
+                return Err(TimelineError::Future { asked: sequence, last: self.exchange.last_sequence() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The state so far.
+    #[must_use]
+    pub const fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// The end of the block that was read last: where a snapshot can stand, if all of the block was applied.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.reader.head()
+    }
+
+    /// Ends here.
+    #[must_use]
+    pub fn into_exchange(self) -> Exchange {
+        self.exchange
+    }
+}
