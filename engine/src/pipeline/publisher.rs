@@ -61,6 +61,9 @@ impl Publisher {
     /// How many events every subscriber that holds back has room for.
     #[inline]
     fn room(&self) -> usize {
+        if self.shared.abandoned.load(Ordering::Relaxed) {
+            return usize::MAX;
+        }
         let holding = self.subscribers.iter().filter(|port| port.holds_back && !port.ring.is_closed());
         holding.map(|port| port.ring.free()).min().unwrap_or(usize::MAX)
     }

@@ -117,6 +117,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     /// Nothing more is taken; what was taken is carried out.
     pub(super) stopping: AtomicBool,
+    /// Nobody waits for the end any more: subscribers that do not read are not waited for.
+    pub(super) abandoned: AtomicBool,
     /// Gateways are stopped; the control lane is not.
     pub(super) halted: AtomicBool,
     failed: AtomicBool,
@@ -137,6 +139,7 @@ impl Shared {
         Arc::new(Self {
             clock,
             stopping: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             halted: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),

@@ -57,7 +57,8 @@ pub struct Stopped {
 
 /// An exchange that runs: durable, on threads of its own. All that a [`Handle`] can do, it can do.
 ///
-/// Dropping it stops it as [`shutdown`](Self::shutdown) does, but tells no error.
+/// Dropping it stops it as [`shutdown`](Self::shutdown) does, but tells no error and waits for no subscriber: one whose
+/// ring is full is cut off.
 ///
 /// ```
 /// use engine::{
@@ -193,7 +194,8 @@ impl Pipeline {
         &self.recovered
     }
 
-    /// Takes nothing more, carries out what was taken, makes it durable, publishes it, and ends.
+    /// Takes nothing more, carries out what was taken, makes it durable, publishes it, and ends. Waits for subscribers
+    /// that [hold back](super::WhenFull::HoldBack): read them on another thread, or drop them first.
     ///
     /// # Errors
     /// When the exchange stopped by itself before, or the journal cannot be closed.
@@ -212,6 +214,7 @@ impl Pipeline {
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
+        self.handle.shared.abandoned.store(true, std::sync::atomic::Ordering::Relaxed);
         self.handle.stop();
         self.workers.drain(..).for_each(|worker| drop(worker.join()));
     }

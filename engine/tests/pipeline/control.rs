@@ -131,6 +131,19 @@ fn a_subscriber_that_falls_behind_is_told_or_holds_the_exchange_back() {
 }
 
 #[test]
+fn a_pipeline_that_is_dropped_does_not_wait_for_a_subscriber_that_never_reads() {
+    for topology in TOPOLOGIES {
+        let pipeline = Pipeline::in_memory(tight(topology)).unwrap();
+        let mut unread = pipeline.subscribe(Subscription { ring: 4, ..Subscription::default() }).unwrap();
+        let mut gateway = gateway(&pipeline);
+        while gateway.submit(order(1)).is_ok() {}
+        drop(pipeline);
+        let read = std::iter::from_fn(|| unread.next().ok()).count();
+        assert_eq!((read, unread.next()), (4, Err(ReceiveError::Lagged)), "{topology}");
+    }
+}
+
+#[test]
 fn a_gateway_can_be_told_of_its_own_commands_only() {
     let pipeline = Pipeline::in_memory(tight("fused")).unwrap();
     let mut first = gateway(&pipeline);
