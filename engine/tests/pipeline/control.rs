@@ -136,7 +136,10 @@ fn a_pipeline_that_is_dropped_does_not_wait_for_a_subscriber_that_never_reads() 
         let pipeline = Pipeline::in_memory(tight(topology)).unwrap();
         let mut unread = pipeline.subscribe(Subscription { ring: 4, ..Subscription::default() }).unwrap();
         let mut gateway = gateway(&pipeline);
-        while gateway.submit(order(1)).is_ok() {}
+        // As many as the rings on the way hold, and more than the subscriber's.
+        for number in 0..12 {
+            submit(&mut gateway, order(number));
+        }
         drop(pipeline);
         let read = std::iter::from_fn(|| unread.next().ok()).count();
         assert_eq!((read, unread.next()), (4, Err(ReceiveError::Lagged)), "{topology}");
