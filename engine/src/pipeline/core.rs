@@ -66,6 +66,7 @@ impl Core {
     }
 
     fn finish(&mut self) -> Progress {
+        self.latency.close();
         self.answers.close(&self.shared);
         self.output.close();
         Progress::Finished

@@ -99,7 +99,7 @@ impl Gateway {
             return Err(SubmitError::Halted);
         }
         let submission = self.submissions + 1;
-        match self.ring.push(Submitted { submission, intended, cause: self.cause, command }) {
+        match self.ring.push(Submitted { submission, intended, cause: self.cause, behind_gateways: false, command }) {
             Ok(()) => {
                 self.submissions = submission;
                 self.signal.notify();
@@ -150,10 +150,20 @@ impl Operator {
     /// # Errors
     /// When the pipeline ends before they are.
     pub fn execute(&mut self, command: Command) -> Result<Vec<SequencedEvent>, PipelineError> {
+        self.submit(command, false)
+    }
+
+    /// As [`execute`](Self::execute), but the command is sequenced behind all that gateways have submitted, who must have
+    /// been halted, or there is no end to it.
+    pub(super) fn execute_behind_gateways(&mut self, command: Command) -> Result<Vec<SequencedEvent>, PipelineError> {
+        self.submit(command, true)
+    }
+
+    fn submit(&mut self, command: Command, behind_gateways: bool) -> Result<Vec<SequencedEvent>, PipelineError> {
         self.submissions += 1;
         let submission = u64::from(self.id.0) << OPERATOR_SHIFT | self.submissions;
         let intended = self.shared.clock.now();
-        let mut submitted = Submitted { submission, intended, cause: self.cause, command };
+        let mut submitted = Submitted { submission, intended, cause: self.cause, behind_gateways, command };
         loop {
             let pushed = self.shared.control.lock().push(submitted);
             match pushed {

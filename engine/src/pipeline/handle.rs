@@ -97,9 +97,8 @@ impl Handle {
     /// When the pipeline has ended.
     pub fn operator(&self, cause: Cause) -> Result<Operator, PipelineError> {
         let id = self.shared.next_gateway();
-        // An operator's commands are few; a mass cancel has an event for each order.
-        let subscription =
-            Subscription { events: Events::OfGateway(id), ring: 1 << 16, when_full: WhenFull::Disconnect };
+        // Its own events only, which it reads while it waits for them: however many a mass cancel has, it gets them.
+        let subscription = Subscription { events: Events::OfGateway(id), ring: 1 << 10, when_full: WhenFull::HoldBack };
         let outcomes = self.subscribe(subscription)?;
         Ok(Operator::new(&self.shared, id, cause, outcomes, self.topology.worker_of(StageName::Sequencer)))
     }
@@ -164,6 +163,7 @@ impl Handle {
     }
 
     /// An account's balances, durable and settled, at the sequence given along; `None` when there is no such account.
+    /// Waits while a subscriber holds the exchange back.
     ///
     /// # Errors
     /// When the pipeline ends before the answer is durable.
@@ -195,7 +195,7 @@ impl Handle {
     /// When the pipeline ends before they are durable.
     pub fn halt(&self, cause: Cause) -> Result<Vec<SequencedEvent>, PipelineError> {
         self.shared.halted.store(true, Ordering::Relaxed);
-        self.operator(cause)?.execute(Command::SetGlobalStatus { status: TradingStatus::Halted })
+        self.operator(cause)?.execute_behind_gateways(Command::SetGlobalStatus { status: TradingStatus::Halted })
     }
 
     /// Sets what the exchange accepts, and lets gateways in again.
@@ -206,6 +206,12 @@ impl Handle {
         let events = self.operator(cause)?.execute(Command::SetGlobalStatus { status })?;
         self.shared.halted.store(false, Ordering::Relaxed);
         Ok(events)
+    }
+
+    /// How many commands of operators wait to be sequenced.
+    #[must_use]
+    pub fn operators_waiting(&self) -> usize {
+        CONTROL_RING - self.shared.control.lock().free()
     }
 
     /// Takes nothing more; what was taken is carried out. [`Pipeline::shutdown`](super::Pipeline::shutdown) also waits for it.

@@ -56,6 +56,7 @@ impl Journaler {
     }
 
     fn finish(&mut self) -> Progress {
+        self.latency.close();
         if let Err(error) = std::mem::replace(&mut self.log, Log::Nowhere).close() {
             self.shared.fail(error.to_string());
         }

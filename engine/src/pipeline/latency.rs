@@ -116,12 +116,21 @@ impl<const N: usize> Recorder<N> {
     }
 }
 
+impl<const N: usize> Recorder<N> {
+    /// Hands over what was recorded, for good: the stage has ended, and nobody needs to wait for it any more.
+    pub(super) fn close(&mut self) {
+        let mut state = self.exchange.state.lock();
+        if !state.closed {
+            state.closed = true;
+            state.full = Some(std::mem::replace(&mut self.current, Histograms::new()));
+            self.exchange.done.notify_all();
+        }
+    }
+}
+
 impl<const N: usize> Drop for Recorder<N> {
     fn drop(&mut self) {
-        let mut state = self.exchange.state.lock();
-        state.closed = true;
-        state.full = Some(std::mem::replace(&mut self.current, Histograms::new()));
-        self.exchange.done.notify_all();
+        self.close();
     }
 }
 

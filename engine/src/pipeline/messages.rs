@@ -16,6 +16,8 @@ pub(super) struct Submitted {
     pub(super) submission: u64,
     pub(super) intended: Timestamp,
     pub(super) cause: Cause,
+    /// Whether all that the gateways' rings hold goes first; on the control lane only.
+    pub(super) behind_gateways: bool,
     pub(super) command: Command,
 }
 

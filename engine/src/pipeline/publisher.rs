@@ -87,6 +87,7 @@ impl Publisher {
     }
 
     fn finish(&mut self) -> Progress {
+        self.latency.close();
         self.shared.subscribers.close();
         self.subscribers.clear();
         self.output.close();

@@ -84,13 +84,17 @@ impl Poll for Sequencer {
         self.time = self.time.max(sequenced);
         let mut stamp = Stamp { sequence: self.sequence, time: self.time, sequenced };
 
-        // The control lane first, and all of it that fits.
-        let room = claim.remaining();
-        self.control.drain(room, |submitted| {
+        // The control lane first, and all of it that fits, up to a command that is to follow what gateways hold.
+        while claim.remaining() > 0 {
+            let Some(submitted) = self.control.peek() else { break };
+            if submitted.behind_gateways && self.gateways.iter().any(|port| port.ring.readable() > 0) {
+                break;
+            }
             let gateway = GatewayId((submitted.submission >> OPERATOR_SHIFT) as u32);
             let submission = submitted.submission & u64::from(u32::MAX);
-            claim.push(stamp.next(gateway, submission, &submitted));
-        });
+            claim.push(stamp.next(gateway, submission, submitted));
+            self.control.release(1);
+        }
         // Then the gateways in turn, none more than its share before the others had theirs.
         let ports = self.gateways.len();
         let share = (batch / ports.max(1)).max(1);

@@ -128,6 +128,7 @@ impl RiskStage {
     }
 
     fn finish(&mut self) -> Progress {
+        self.latency.close();
         self.answers.close(&self.shared);
         self.decisions.close();
         Progress::Finished
@@ -270,6 +271,7 @@ impl MatcherStage {
     }
 
     fn finish(&mut self) -> Progress {
+        self.latency.close();
         self.answers.close(&self.shared);
         self.output.close();
         self.feedback.close();

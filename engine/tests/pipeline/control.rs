@@ -268,3 +268,82 @@ fn the_turn_survives_gateways_that_leave() {
         assert!(stopped.exchange.account(AccountId(7)).is_some(), "after {polls} polls");
     }
 }
+
+#[test]
+fn a_halt_comes_behind_what_gateways_have_submitted_other_commands_of_operators_before() {
+    let (handle, mut stages) = Pipeline::in_memory_unstarted(&Config::default()).unwrap();
+    let (handle, create) = (&handle, Command::CreateAccount { account: AccountId(10) });
+    let mut events = handle.subscribe(Subscription::default()).unwrap();
+    let mut gateway = gateway(handle);
+    for account in (1..=9).map(AccountId) {
+        submit(&mut gateway, Command::CreateAccount { account });
+    }
+    std::thread::scope(|scope| {
+        let urgent = scope.spawn(move || handle.operator(Cause::operator(1)).unwrap().execute(create).unwrap());
+        while handle.operators_waiting() < 1 {
+            std::thread::yield_now();
+        }
+        let halt = scope.spawn(move || handle.halt(Cause::operator(1)).unwrap());
+        while handle.operators_waiting() < 2 {
+            std::thread::yield_now();
+        }
+        // Both wait before anything is sequenced.
+        while !halt.is_finished() || !urgent.is_finished() {
+            for stage in StageName::ALL {
+                stages.poll(stage, 2);
+            }
+        }
+    });
+    let mut order = Vec::new();
+    events.drain(usize::MAX, |published| order.push(published.event.event)).unwrap();
+    assert_eq!(order.len(), 11);
+    assert_eq!(order[0], Event::AccountCreated { account: AccountId(10) });
+    assert_eq!(order[10], Event::GlobalStatusSet { status: TradingStatus::Halted });
+}
+
+#[test]
+fn latency_is_told_also_when_the_pipeline_has_ended() {
+    for topology in TOPOLOGIES {
+        let pipeline = Pipeline::in_memory(tight(topology)).unwrap();
+        submit(&mut gateway(&pipeline), order(1));
+        pipeline.stop();
+        let mut counted = 0;
+        while counted == 0 {
+            counted = pipeline.latency().unwrap().end_to_end.len();
+        }
+        assert_eq!(counted, 1);
+        assert_eq!(pipeline.latency().unwrap().end_to_end.len(), 0);
+    }
+}
+
+#[test]
+fn an_operator_gets_all_events_of_a_large_mass_cancel() {
+    let pipeline = Pipeline::in_memory(Config::default()).unwrap();
+    let mut gateway = gateway(&pipeline);
+    for command in setup() {
+        submit(&mut gateway, command);
+    }
+    let orders = 5_000;
+    for number in 0..orders {
+        submit(
+            &mut gateway,
+            Command::PlaceLimit {
+                account: AccountId(1),
+                market: MarketId(0),
+                side: engine::types::Side::Buy,
+                limit_type: engine::types::LimitType::GoodTillCancel,
+                price: engine::types::Price(1 + number % 100),
+                quantity: engine::types::Quantity(1),
+                client_order_id: engine::types::ClientOrderId(0),
+            },
+        );
+    }
+    while pipeline.counters().commands < setup().len() as u64 + orders {
+        std::thread::yield_now();
+    }
+    let mut operator = pipeline.operator(Cause::operator(1)).unwrap();
+    let cancel = Command::CancelAllOfAccount { account: AccountId(1) };
+    let events = operator.execute(cancel).unwrap();
+    assert_eq!(events.len(), orders as usize + 1);
+    assert_eq!(operator.execute(cancel).unwrap().len(), 1);
+}
