@@ -263,7 +263,7 @@ fn a_state_restored_from_its_bytes_goes_on_alike() {
             }
             if sequence.0 % 250 == 0 {
                 let bytes = canonical(&exchange);
-                let read = Exchange::from_canonical_state(&bytes, sequence).unwrap();
+                let read = Exchange::from_canonical_state(&bytes, sequence, sequence.0).unwrap();
                 assert!(canonical(&read) == bytes, "{kind:?}, {sequence}");
                 restored = Some(read);
             }
@@ -271,13 +271,13 @@ fn a_state_restored_from_its_bytes_goes_on_alike() {
         let bytes = canonical(&exchange);
         let last = exchange.last_sequence();
         for cut in (0..bytes.len()).step_by(1 + bytes.len() / 300) {
-            assert!(Exchange::from_canonical_state(&bytes[..cut], last).is_err(), "{kind:?}: cut at {cut}");
+            assert!(Exchange::from_canonical_state(&bytes[..cut], last, 0).is_err(), "{kind:?}: cut at {cut}");
         }
         // A changed byte is refused, or gives another state that is sound: never a panic, never the same.
         for at in (0..bytes.len()).step_by(1 + bytes.len() / 600) {
             let mut changed = bytes.clone();
             changed[at] ^= 1 << (at % 8);
-            if let Ok(other) = Exchange::from_canonical_state(&changed, last) {
+            if let Ok(other) = Exchange::from_canonical_state(&changed, last, 0) {
                 other.check_invariants().unwrap();
                 assert!(canonical(&other) == changed, "{kind:?}: changed at {at}");
             }

@@ -5,7 +5,7 @@
 
 use super::{
     book::BookSide,
-    orders::{NONE, OPEN_ORDERS_MAX, Order, Orders},
+    orders::{OPEN_ORDERS_MAX, Order, Orders},
     risk::{Decision, OrderTerms, Settlement},
 };
 use crate::{
@@ -327,8 +327,12 @@ impl Matcher {
     }
 
     /// Nothing but a status, for the state that follows.
-    pub(super) fn restored(status: TradingStatus) -> Self {
-        Self { global_status: status, ..Self::default() }
+    pub(super) fn restored(status: TradingStatus, hash_seed: u64) -> Self {
+        Self { global_status: status, ..Self::with_hash_seed(hash_seed) }
+    }
+
+    pub(super) fn with_hash_seed(seed: u64) -> Self {
+        Self { orders: Orders::with_hash_seed(seed), ..Self::default() }
     }
 
     pub(super) fn put_market(&mut self, spec: MarketSpec, status: TradingStatus) {
@@ -428,10 +432,24 @@ impl Matcher {
     /// Whether what stands in turn, before the first order of the same account, covers the quantity.
     fn is_fillable(&self, account: AccountId, market: MarketId, side: Side, limit: Price, quantity: Quantity) -> bool {
         let opposite = self.market(market).expect("risk knows the market").side(side.opposite());
+        // The price of the account's own order that would come first: up to there, levels count as wholes.
+        let own = self.orders.of_account(account).map(|slot| self.orders.get(slot));
+        let own = own.filter(|order| order.market == market && order.side == side.opposite()).map(|order| order.price);
+        let own_price = match side {
+            Side::Buy => own.min(),
+            Side::Sell => own.max(),
+        };
         let mut missing = quantity.0;
         for level in opposite.levels().take_while(|level| opposite.is_within(level.price, limit)) {
+            if own_price != Some(level.price) {
+                if level.quantity.0 >= missing {
+                    return true;
+                }
+                missing -= level.quantity.0;
+                continue;
+            }
             let mut slot = level.oldest;
-            while slot != NONE {
+            loop {
                 let maker = self.orders.get(slot);
                 if maker.account == account {
                     return false;

@@ -90,6 +90,13 @@ impl Exchange {
         Self::default()
     }
 
+    /// As [`new`](Self::new), with a seed for the hash of the names that users choose. Take one that nobody can guess, or
+    /// crafted names can make look-ups slow; nothing that comes out depends on it.
+    #[must_use]
+    pub fn with_hash_seed(seed: u64) -> Self {
+        Self { matcher: Matcher::with_hash_seed(seed), ..Self::default() }
+    }
+
     /// Applies the command at `sequence`, sequenced at `time`, and emits its events in order.
     ///
     /// Whatever the command holds, it is taken: what is declined is an event

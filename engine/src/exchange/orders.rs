@@ -3,6 +3,7 @@
 //! A slot is linked into two lists at once: its price level's queue (kept by [`book`](super::book)) and its
 //! owner's orders (kept here).
 
+use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
@@ -125,12 +126,19 @@ pub(super) struct Orders {
     slots: Vec<Order>,
     free: Vec<u32>,
     by_id: HashMap<u64, u32, FxBuildHasher>,
-    by_client_order_id: HashMap<(AccountId, ClientOrderId), u32, FxBuildHasher>,
+    /// Users choose these keys, so the hash has a seed that they don't know: crafted names must not all collide.
+    by_client_order_id: HashMap<(AccountId, ClientOrderId), u32, FixedState>,
     /// The first order of each account, by account number.
     first_of_account: Vec<Option<Page>>,
 }
 
 impl Orders {
+    /// No orders yet; names will be hashed with this seed.
+    pub(super) fn with_hash_seed(seed: u64) -> Self {
+        let by_client_order_id = HashMap::with_hasher(FixedState::with_seed(seed));
+        Self { by_client_order_id, ..Self::default() }
+    }
+
     /// How many are open.
     pub(super) fn len(&self) -> usize {
         self.by_id.len()

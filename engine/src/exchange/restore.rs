@@ -96,20 +96,21 @@ impl Fields<'_> {
 }
 
 impl Exchange {
-    /// The exchange whose [canonical state](Self::canonical_state) is `bytes`, after the command at `last`.
+    /// The exchange whose [canonical state](Self::canonical_state) is `bytes`, after the command at `last`; `hash_seed` as
+    /// in [`with_hash_seed`](Self::with_hash_seed).
     ///
     /// All invariants are checked, so whatever the bytes are, what comes back is a state that commands can lead to.
     ///
     /// # Errors
     /// [`RestoreError`] when the bytes are not a state.
-    pub fn from_canonical_state(bytes: &[u8], last: Sequence) -> Result<Self, RestoreError> {
+    pub fn from_canonical_state(bytes: &[u8], last: Sequence, hash_seed: u64) -> Result<Self, RestoreError> {
         let mut fields = Fields { bytes, at: 0, part: "header" };
         let version = fields.word()?;
         if version != RULES_VERSION {
             return Err(RestoreError::RulesVersion(version));
         }
         let status = fields.status()?;
-        let (mut risk, mut matcher) = (Risk::restored(status, last), Matcher::restored(status));
+        let (mut risk, mut matcher) = (Risk::restored(status, last), Matcher::restored(status, hash_seed));
         restore_assets(&mut fields, &mut risk)?;
         let markets = restore_markets(&mut fields, &mut risk, &mut matcher)?;
         restore_accounts(&mut fields, &mut risk)?;

@@ -98,17 +98,19 @@ impl Publisher {
 impl Poll for Publisher {
     fn poll(&mut self, batch: usize) -> Progress {
         self.latency.hand_over_if_asked();
-        if self.shared.subscribers.is_filled() {
-            self.shared.subscribers.take(&mut self.subscribers);
-        }
         if self.shared.has_failed() {
             return self.finish();
         }
         let readable = self.output.readable();
+        let durable = self.durable_among(readable.min(batch));
+        // Looked into after the events were: whoever subscribed before a command was submitted gets its events.
+        if self.shared.subscribers.is_filled() {
+            self.shared.subscribers.take(&mut self.subscribers);
+        }
         if readable == 0 {
             return if self.output.is_finished() { self.finish() } else { Progress::Idle };
         }
-        let count = self.durable_among(readable.min(batch).min(self.room()));
+        let count = durable.min(self.room());
         if count == 0 {
             return Progress::Idle;
         }

@@ -62,10 +62,11 @@ impl Poll for Sequencer {
         if self.shared.has_failed() {
             return self.finish();
         }
+        // Looked at before the inbox: a gateway opened before the stop is seen, and what it submitted is carried out.
+        let stopping = self.shared.is_stopping();
         if self.shared.gateways.is_filled() {
             self.shared.gateways.take(&mut self.gateways);
         }
-        let stopping = self.shared.is_stopping();
         if stopping {
             // From here on pushing fails, so what the rings hold is all there will be.
             self.control.close();

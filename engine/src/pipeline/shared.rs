@@ -168,6 +168,11 @@ impl Shared {
     pub(super) fn fail(&self, reason: String) {
         self.failure.lock().get_or_insert(reason);
         self.failed.store(true, Ordering::Release);
+        // Also if the stage that looks into one has gone: nobody waits for an answer.
+        self.gateways.close();
+        self.subscribers.close();
+        self.account_queries.close();
+        self.book_queries.close();
         self.notify_all();
     }
 
