@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod files;
 mod format;
+mod middle;
 mod round_trip;
 
 use engine::{
