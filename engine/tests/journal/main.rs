@@ -6,6 +6,7 @@ mod files;
 mod format;
 mod middle;
 mod round_trip;
+mod snapshots;
 
 use engine::{
     command::{Command, SequencedCommand},
