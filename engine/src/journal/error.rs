@@ -127,8 +127,8 @@ pub enum OpenError {
     },
     /// What lies before was removed.
     #[error(
-        "history begins at sequence {first}, as what came before was pruned: open it from a snapshot of that sequence or \
-         a later one"
+        "history begins at sequence {first}, as what came before was pruned: open the journal from a snapshot of that \
+         sequence or a later one"
     )]
     Pruned {
         /// The first sequence that is left.
@@ -149,6 +149,12 @@ pub enum OpenError {
         anchor: Head,
         /// The last block in the journal that ends at its sequence or before.
         found: Head,
+    },
+    /// A record beside the journal is not what was written.
+    #[error("{file} is not what was written: restore it from a copy")]
+    BadRecord {
+        /// The file.
+        file: String,
     },
     /// The operating system failed.
     #[error("{file} at byte {offset}, after sequence {after}: {source}")]

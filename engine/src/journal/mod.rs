@@ -8,6 +8,7 @@
 //! 00000003.preparing   being filled with zeros; removed when the journal is opened
 //! 00000001-00000000000000012345.snapshot            the state at a sequence, see [`snapshot`]
 //! 00000001-00000000000000012345.snapshot.writing    being written; removed when the journal is opened
+//! PRUNED               which segments were removed, see [`prune()`]
 //! ```
 //!
 //! A commit is one block in one write. It starts on a fresh sector, so no sector is ever rewritten, and every
@@ -51,6 +52,7 @@ mod background;
 mod error;
 pub mod layout;
 mod opening;
+mod prune;
 mod reader;
 mod scan;
 pub mod snapshot;
@@ -61,6 +63,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 pub use error::{Damage, JournalError, OpenError};
 pub use opening::Opening;
+pub use prune::{Genesis, PruneError, Pruning, prune};
 pub use reader::JournalReader;
 pub use scan::{Tail, TornTail};
 pub use snapshot::{SnapshotError, SnapshotHeader, SnapshotName, SnapshotWriter};

@@ -83,6 +83,11 @@ impl<S: Storage> JournalReader<S> {
         self.scan.head()
     }
 
+    /// The segment that the last block read is in.
+    pub(super) const fn segment_index(&self) -> u32 {
+        self.scan.place().index
+    }
+
     /// The journal's id.
     #[must_use]
     pub const fn journal_id(&self) -> JournalId {

@@ -14,6 +14,7 @@ use super::{
         BLOCK_HEADER_BYTES, BlockHeader, SECTOR_BYTES, SECTOR_PAYLOAD_BYTES, SectorPlace, SectorState, SegmentHeader,
         SegmentHeaderError, decode_record, is_zero, sector_state, sectors_of,
     },
+    prune::Record,
     storage::{Access, Segment, Storage},
 };
 use crate::{
@@ -126,12 +127,18 @@ impl<S: Storage> Scan<S> {
         let mut scan = Self::unstarted(storage, access, first)?;
         let place = scan.place.clone();
         let Some(header) = scan.segment_header(&place)? else {
+            if first > 0 {
+                return Err(scan.damaged(&place, 0, Damage::AfterHole));
+            }
             if access != Access::Read {
                 scan.expect_zeros_from(&place, 0)?;
                 scan.expect_empty_from(1)?;
             }
             return Ok(None);
         };
+        if first > 0 {
+            return Err(OpenError::Pruned { first: header.first_sequence });
+        }
         scan.start(place, &header)?;
         Ok(Some(scan))
     }
@@ -678,17 +685,30 @@ impl<S: Storage> Scan<S> {
     }
 }
 
-/// The indexes of all segments, which follow each other from the first.
+/// The indexes of the segments that history is in, which follow each other from the first.
 fn listing<S: Storage>(storage: &S) -> Result<Vec<u32>, OpenError> {
     let nothing = Sequence(0);
-    let indexes = storage.segments().map_err(|source| io_error(storage, None, 0, nothing, source))?;
-    for (expected, &found) in (0..).zip(&indexes) {
+    let mut indexes = storage.segments().map_err(|source| io_error(storage, None, 0, nothing, source))?;
+    let first = Record::read(storage)?.map_or(0, |record| record.before);
+    indexes.retain(|&index| index >= first);
+    for (expected, &found) in (first..).zip(&indexes) {
         if expected != found {
             let damage = Damage::SegmentMissing { index: expected };
             return Err(OpenError::Damaged { file: storage.name(found), offset: 0, after: nothing, damage });
         }
     }
+    if first > 0 && indexes.is_empty() {
+        let damage = Damage::SegmentMissing { index: first };
+        return Err(OpenError::Damaged { file: storage.name(first), offset: 0, after: nothing, damage });
+    }
     Ok(indexes)
+}
+
+/// Reads the header of one segment, which must have one.
+pub(super) fn read_header<S: Storage>(storage: &S, index: u32) -> Result<SegmentHeader, OpenError> {
+    let mut scan = Scan::unstarted(storage.clone(), Access::Read, index)?;
+    let place = scan.place.clone();
+    scan.segment_header(&place)?.ok_or_else(|| scan.damaged(&place, 0, Damage::AfterHole))
 }
 
 /// What could also be a write under way.

@@ -5,6 +5,7 @@ mod damage;
 mod files;
 mod format;
 mod middle;
+mod pruning;
 mod round_trip;
 mod snapshots;
 
