@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{ChainHash, Epoch, JournalId};
+use super::{ChainHash, Epoch, Head, JournalId};
 use crate::types::{Sequence, Timestamp, wire::WireError};
 
 /// What is wrong with bytes that should be a journal.
@@ -125,6 +125,37 @@ pub enum OpenError {
         /// Where.
         place: String,
     },
+    /// What lies before was removed.
+    #[error(
+        "history begins at sequence {first}, as what came before was pruned: open the journal from a snapshot of that \
+         sequence or a later one"
+    )]
+    Pruned {
+        /// The first sequence that is left.
+        first: Sequence,
+    },
+    /// The journal ends before the place from which it should be read.
+    #[error("sequence {wanted} is not in the journal, which ends at {last}")]
+    NotReached {
+        /// Where reading should have begun.
+        wanted: Sequence,
+        /// The last sequence.
+        last: Sequence,
+    },
+    /// The journal is not the history that a snapshot was made of.
+    #[error("{}", anchor_mismatch(anchor, found))]
+    Anchor {
+        /// What was asked for.
+        anchor: Head,
+        /// The last block in the journal that ends at its sequence or before.
+        found: Head,
+    },
+    /// A record beside the journal is not what was written.
+    #[error("{file} is not what was written: restore it from a copy")]
+    BadRecord {
+        /// The file.
+        file: String,
+    },
     /// The operating system failed.
     #[error("{file} at byte {offset}, after sequence {after}: {source}")]
     Io {
@@ -160,6 +191,20 @@ pub enum OpenError {
         /// What is wrong.
         damage: Damage,
     },
+}
+
+fn anchor_mismatch(anchor: &Head, found: &Head) -> String {
+    let sequence = anchor.sequence;
+    if found.sequence != sequence {
+        format!(
+            "no block of the journal ends at sequence {sequence}: the last one before it ends at {}",
+            found.sequence
+        )
+    } else if found.hash != anchor.hash {
+        format!("the block that ends at sequence {sequence} has hash {}, not {}", found.hash, anchor.hash)
+    } else {
+        format!("the block that ends at sequence {sequence} is of epoch {}, not {}", found.epoch, anchor.epoch)
+    }
 }
 
 fn holder(process_id: Option<u32>) -> String {

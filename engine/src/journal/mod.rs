@@ -6,6 +6,9 @@
 //! 00000001.segment   │ the same; its header names the last block of the one before  │ chained by hash
 //! 00000002.segment   └ zeros: prepared ahead of use                                 ┘
 //! 00000003.preparing   being filled with zeros; removed when the journal is opened
+//! 00000001-00000000000000012345.snapshot            the state at a sequence, see [`snapshot`]
+//! 00000001-00000000000000012345.snapshot.writing    being written; removed when the journal is opened
+//! PRUNED               which segments were removed, see [`prune()`]
 //! ```
 //!
 //! A commit is one block in one write. It starts on a fresh sector, so no sector is ever rewritten, and every
@@ -49,8 +52,10 @@ mod background;
 mod error;
 pub mod layout;
 mod opening;
+mod prune;
 mod reader;
 mod scan;
+pub mod snapshot;
 pub mod storage;
 mod writer;
 
@@ -58,8 +63,10 @@ use std::{fmt, str::FromStr, time::Duration};
 
 pub use error::{Damage, JournalError, OpenError};
 pub use opening::Opening;
+pub use prune::{Genesis, PruneError, Pruning, prune};
 pub use reader::JournalReader;
 pub use scan::{Tail, TornTail};
+pub use snapshot::{SnapshotError, SnapshotHeader, SnapshotName, SnapshotWriter};
 pub use storage::{FileStorage, MemoryStorage, Storage};
 pub use writer::Journal;
 

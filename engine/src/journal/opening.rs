@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{command::SequencedCommand, types::Sequence};
 
-/// An iterator over all commands in the journal, in order, each verified before it is handed out. After an error it
+/// An iterator over all commands in the journal, or over those behind an anchor, in order, each verified before it is handed out. After an error it
 /// ends; [`into_journal`](Self::into_journal) then fails with the same kind of error.
 #[derive(Debug)]
 pub struct Opening<S: Storage = FileStorage> {
@@ -31,6 +31,20 @@ impl<S: Storage> Opening<S> {
             }
         };
         Ok(Self { scan, options, tail: None, failed: false })
+    }
+
+    /// Opens the journal behind `anchor`, which must be in it.
+    pub(super) fn open_after(storage: S, options: Options, anchor: Head) -> Result<Self, OpenError> {
+        options.check()?;
+        let scan = Scan::open_at(storage, Access::Write, anchor.sequence)?;
+        let mut opening = Self { scan, options, tail: None, failed: false };
+        while opening.scan.sequence() < anchor.sequence {
+            if opening.next_command()?.is_none() {
+                return Err(OpenError::NotReached { wanted: anchor.sequence, last: opening.scan.sequence() });
+            }
+        }
+        opening.scan.check_anchor(anchor)?;
+        Ok(opening)
     }
 
     /// The block that was dropped because it never arrived whole. Known once all commands have been read.

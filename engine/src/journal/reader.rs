@@ -7,7 +7,7 @@ use super::{
     scan::Scan,
     storage::{Access, FileStorage, Storage},
 };
-use crate::command::SequencedCommand;
+use crate::{command::SequencedCommand, types::Sequence};
 
 /// An iterator over the commands in a journal, in order, each verified before it is handed out. Takes no lock and
 /// changes nothing.
@@ -43,10 +43,49 @@ impl<S: Storage> JournalReader<S> {
         }
     }
 
+    /// Opens the journal in a storage behind a sequence: the first command handed out is that of `after + 1`. Reads the
+    /// segment that holds `after`, and what follows.
+    ///
+    /// What it reads is verified as by [`open`](Self::open). **Not** verified is whatever lies in earlier segments, nor
+    /// that this is the history which the caller has in mind; [`open_after`](Self::open_after) verifies that. Where
+    /// history begins with `after + 1`, as it was pruned, [`head`](Self::head) has the epoch of the block that follows,
+    /// until one has been read.
+    ///
+    /// # Errors
+    /// [`OpenError::NotReached`] or [`OpenError::Pruned`] when `after` is not in the journal, and as for
+    /// [`open`](Self::open).
+    pub fn open_at(storage: S, after: Sequence) -> Result<Self, OpenError> {
+        let scan = Scan::open_at(storage, Access::Read, after)?;
+        let mut reader = Self { scan, failed: false };
+        while reader.scan.sequence() < after {
+            if reader.try_next()?.is_none() {
+                return Err(OpenError::NotReached { wanted: after, last: reader.scan.sequence() });
+            }
+        }
+        Ok(reader)
+    }
+
+    /// Opens the journal in a storage behind the block that `anchor` names, which must have that hash and epoch: what
+    /// follows is then what followed there. Otherwise as [`open_at`](Self::open_at).
+    ///
+    /// # Errors
+    /// [`OpenError::Anchor`], [`OpenError::NotReached`] or [`OpenError::Pruned`] when the anchor is not in the journal,
+    /// and as for [`open`](Self::open).
+    pub fn open_after(storage: S, anchor: Head) -> Result<Self, OpenError> {
+        let reader = Self::open_at(storage, anchor.sequence)?;
+        reader.scan.check_anchor(anchor)?;
+        Ok(reader)
+    }
+
     /// The end of the last block whose commands have all been handed out.
     #[must_use]
     pub const fn head(&self) -> Head {
         self.scan.head()
+    }
+
+    /// The segment that the last block read is in.
+    pub(super) const fn segment_index(&self) -> u32 {
+        self.scan.place().index
     }
 
     /// The journal's id.

@@ -14,6 +14,7 @@ use super::{
         BLOCK_HEADER_BYTES, BlockHeader, SECTOR_BYTES, SECTOR_PAYLOAD_BYTES, SectorPlace, SectorState, SegmentHeader,
         SegmentHeaderError, decode_record, is_zero, sector_state, sectors_of,
     },
+    prune::Record,
     storage::{Access, Segment, Storage},
 };
 use crate::{
@@ -118,63 +119,127 @@ pub(super) struct Scan<S: Storage> {
 }
 
 impl<S: Storage> Scan<S> {
-    /// Reads the header of the first segment. `None` when no journal was created here; then, unless access is for
+    /// Starts at the beginning of history. `None` when no journal was created here; then, unless access is for
     /// reading only, every segment is known to be all zero.
     pub fn open(storage: S, access: Access) -> Result<Option<Self>, OpenError> {
-        let nothing = Sequence(0);
-        let indexes = storage.segments().map_err(|source| io_error(&storage, None, 0, nothing, source))?;
-        for (expected, &found) in (0..).zip(&indexes) {
-            if expected != found {
-                let damage = Damage::SegmentMissing { index: expected };
-                return Err(OpenError::Damaged { file: storage.name(found), offset: 0, after: nothing, damage });
-            }
-        }
-        if indexes.is_empty() {
-            return Ok(None);
-        }
-        let place = open_segment(&storage, 0, access, nothing)?;
-        let id = JournalId([0; 16]);
-        let head = Head { sequence: nothing, hash: ChainHash([0; 32]), epoch: Epoch::FIRST };
-        let mut scan = Self {
-            storage,
-            access,
-            place,
-            journal_id: id,
-            window: Window::default(),
-            block: Vec::new(),
-            record_at: 0,
-            records_left: 0,
-            block_head: head,
-            head,
-            sequence: nothing,
-            time: Timestamp(0),
-        };
+        let indexes = listing(&storage)?;
+        let Some(&first) = indexes.first() else { return Ok(None) };
+        let mut scan = Self::unstarted(storage, access, first)?;
         let place = scan.place.clone();
         let Some(header) = scan.segment_header(&place)? else {
+            if first > 0 {
+                return Err(scan.damaged(&place, 0, Damage::AfterHole));
+            }
             if access != Access::Read {
                 scan.expect_zeros_from(&place, 0)?;
                 scan.expect_empty_from(1)?;
             }
             return Ok(None);
         };
-        let expected = header.journal_id.genesis();
-        if header.previous != expected {
-            return Err(scan.damaged(&place, 0, Damage::Chain { expected, found: header.previous }));
+        if first > 0 {
+            return Err(OpenError::Pruned { first: header.first_sequence });
         }
-        if header.first_sequence != Sequence(1) {
-            let damage = Damage::Gap { expected: Sequence(1), found: header.first_sequence };
-            return Err(scan.damaged(&place, 0, damage));
-        }
-        scan.journal_id = header.journal_id;
-        scan.block_head = Head { sequence: nothing, hash: header.previous, epoch: header.epoch };
-        scan.head = scan.block_head;
-        scan.place.offset = SECTOR;
+        scan.start(place, &header)?;
         Ok(Some(scan))
+    }
+
+    /// Starts at the segment that holds `after`, or at that of `after + 1` where history begins with it. Which one
+    /// that is, is found by the segments' headers: one that is unwritten or damaged counts as a later one, so that the
+    /// walk comes upon it.
+    pub fn open_at(storage: S, access: Access, after: Sequence) -> Result<Self, OpenError> {
+        let indexes = listing(&storage)?;
+        let missing = OpenError::Missing { place: storage.name(0) };
+        let Some(&first) = indexes.first() else { return Err(missing) };
+        let mut scan = Self::unstarted(storage, access, first)?;
+        let (mut low, mut high) = (0, indexes.len());
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            let place = open_segment(&scan.storage, indexes[middle], Access::Read, Sequence(0))?;
+            let begins_in_time = match scan.segment_header(&place) {
+                Ok(header) => header.is_some_and(|header| header.first_sequence <= after),
+                Err(OpenError::Damaged { .. }) => false,
+                Err(error) => return Err(error),
+            };
+            if begins_in_time {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        let place = match low {
+            0 => scan.place.clone(),
+            _ => open_segment(&scan.storage, indexes[low], access, Sequence(0))?,
+        };
+        let Some(header) = scan.segment_header(&place)? else {
+            return Err(if place.index == 0 { missing } else { scan.damaged(&place, 0, Damage::AfterHole) });
+        };
+        if header.first_sequence > after.next() {
+            return Err(OpenError::Pruned { first: header.first_sequence });
+        }
+        scan.start(place, &header)?;
+        Ok(scan)
+    }
+
+    fn unstarted(storage: S, access: Access, index: u32) -> Result<Self, OpenError> {
+        let place = open_segment(&storage, index, access, Sequence(0))?;
+        let head = Head { sequence: Sequence(0), hash: ChainHash([0; 32]), epoch: Epoch::FIRST };
+        Ok(Self {
+            storage,
+            access,
+            place,
+            journal_id: JournalId([0; 16]),
+            window: Window::default(),
+            block: Vec::new(),
+            record_at: 0,
+            records_left: 0,
+            block_head: head,
+            head,
+            sequence: Sequence(0),
+            time: Timestamp(0),
+        })
+    }
+
+    /// Goes to the first block of a segment, taking the header's word for what came before it.
+    fn start(&mut self, place: Place<S::Segment>, header: &SegmentHeader) -> Result<(), OpenError> {
+        if place.index == 0 {
+            let expected = header.journal_id.genesis();
+            if header.previous != expected {
+                return Err(self.damaged(&place, 0, Damage::Chain { expected, found: header.previous }));
+            }
+            if header.first_sequence != Sequence(1) {
+                let damage = Damage::Gap { expected: Sequence(1), found: header.first_sequence };
+                return Err(self.damaged(&place, 0, damage));
+            }
+        }
+        let Some(before) = header.first_sequence.0.checked_sub(1) else {
+            let damage = Damage::Gap { expected: Sequence(1), found: header.first_sequence };
+            return Err(self.damaged(&place, 0, damage));
+        };
+        self.journal_id = header.journal_id;
+        self.sequence = Sequence(before);
+        self.block_head = Head { sequence: self.sequence, hash: header.previous, epoch: header.epoch };
+        self.head = self.block_head;
+        self.place = Place { offset: SECTOR, ..place };
+        Ok(())
+    }
+
+    /// Checks that the block which ended last is the one that `anchor` names.
+    pub fn check_anchor(&self, anchor: Head) -> Result<(), OpenError> {
+        // The header of a segment names the hash of the block before, and not its epoch.
+        if self.place.index > 0 && self.place.offset == SECTOR {
+            return Err(OpenError::Pruned { first: self.head.sequence.next() });
+        }
+        if self.head == anchor { Ok(()) } else { Err(OpenError::Anchor { anchor, found: self.head }) }
     }
 
     /// The last block whose commands have all been handed out.
     pub const fn head(&self) -> Head {
         self.head
+    }
+
+    /// The last command handed out, or that before the first.
+    pub const fn sequence(&self) -> Sequence {
+        self.sequence
     }
 
     /// The time of the last command handed out.
@@ -618,6 +683,32 @@ impl<S: Storage> Scan<S> {
     fn io_error(&self, place: &Place<S::Segment>, offset: u64, source: io::Error) -> OpenError {
         io_error(&self.storage, Some(place.index), offset, self.sequence, source)
     }
+}
+
+/// The indexes of the segments that history is in, which follow each other from the first.
+fn listing<S: Storage>(storage: &S) -> Result<Vec<u32>, OpenError> {
+    let nothing = Sequence(0);
+    let mut indexes = storage.segments().map_err(|source| io_error(storage, None, 0, nothing, source))?;
+    let first = Record::read(storage)?.map_or(0, |record| record.before);
+    indexes.retain(|&index| index >= first);
+    for (expected, &found) in (first..).zip(&indexes) {
+        if expected != found {
+            let damage = Damage::SegmentMissing { index: expected };
+            return Err(OpenError::Damaged { file: storage.name(found), offset: 0, after: nothing, damage });
+        }
+    }
+    if first > 0 && indexes.is_empty() {
+        let damage = Damage::SegmentMissing { index: first };
+        return Err(OpenError::Damaged { file: storage.name(first), offset: 0, after: nothing, damage });
+    }
+    Ok(indexes)
+}
+
+/// Reads the header of one segment, which must have one.
+pub(super) fn read_header<S: Storage>(storage: &S, index: u32) -> Result<SegmentHeader, OpenError> {
+    let mut scan = Scan::unstarted(storage.clone(), Access::Read, index)?;
+    let place = scan.place.clone();
+    scan.segment_header(&place)?.ok_or_else(|| scan.damaged(&place, 0, Damage::AfterHole))
 }
 
 /// What could also be a write under way.

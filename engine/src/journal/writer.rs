@@ -69,6 +69,22 @@ impl<S: Storage> Journal<S> {
         Opening::open(storage, options)
     }
 
+    /// Opens a journal for writing from the middle: hands out the commands behind `anchor`, the end of a block that a
+    /// snapshot names. Reads the segment that holds the anchor and what follows, so it costs the tail only.
+    ///
+    /// What it reads is verified as by [`open`](Self::open), a torn tail included, and the block that ends at the
+    /// anchor must have exactly the anchor's hash and epoch. Its hash covers all of history before it, so a tail that
+    /// fits belongs to that history. **Not** verified, as it is not read: that segments before the anchor's are there,
+    /// whole, and what was written; and that they are durable, which matters if they were written without
+    /// [`Durability::Sync`]. [`JournalReader`](super::JournalReader) reads them.
+    ///
+    /// # Errors
+    /// [`OpenError::Anchor`], [`OpenError::NotReached`] or [`OpenError::Pruned`] when the anchor is not in the journal,
+    /// [`OpenError::Missing`] when there is none, and as for [`open`](Self::open).
+    pub fn open_after(storage: S, options: Options, anchor: Head) -> Result<Opening<S>, OpenError> {
+        Opening::open_after(storage, options, anchor)
+    }
+
     /// Goes on where a scan ended.
     pub(super) fn at(scan: &Scan<S>, options: Options) -> Result<Self, OpenError> {
         let storage = scan.storage().clone();

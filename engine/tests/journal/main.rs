@@ -4,7 +4,10 @@ mod crash;
 mod damage;
 mod files;
 mod format;
+mod middle;
+mod pruning;
 mod round_trip;
+mod snapshots;
 
 use engine::{
     command::{Command, SequencedCommand},

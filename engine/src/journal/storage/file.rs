@@ -1,4 +1,4 @@
-//! Segments as files of one directory, guarded by a lock file.
+//! Segments, and what is kept beside them, as files of one directory, guarded by a lock file.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -8,11 +8,13 @@ use std::{
     sync::Arc,
 };
 
-use super::{Access, Segment, Storage};
+use super::{Access, NewFile, Segment, Storage};
 use crate::{journal::OpenError, types::Sequence};
 
 const SUFFIX: &str = ".segment";
 const SUFFIX_PREPARING: &str = ".preparing";
+const SUFFIX_WRITING: &str = ".writing";
+const LOCK: &str = "LOCK";
 /// Zeros are written and synced in pieces of this many bytes, so that a commit never waits behind a whole segment.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -26,7 +28,7 @@ pub struct FileStorage {
 struct Inner {
     directory: PathBuf,
     /// Locked while the file is open; `None` for reading.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl FileStorage {
@@ -37,7 +39,7 @@ impl FileStorage {
     /// [`OpenError::Locked`] with the holder's process id when someone else has it, [`OpenError::Io`] otherwise.
     pub fn lock(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
         let directory = directory.as_ref().to_owned();
-        let path = directory.join("LOCK");
+        let path = directory.join(LOCK);
         let failed = |source| OpenError::Io { file: path.display().to_string(), offset: 0, after: Sequence(0), source };
         make_directory(&directory).map_err(failed)?;
         let mut file =
@@ -54,7 +56,7 @@ impl FileStorage {
         file.set_len(0).map_err(failed)?;
         file.rewind().map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        let storage = Self { inner: Arc::new(Inner { directory, _lock: Some(file) }) };
+        let storage = Self { inner: Arc::new(Inner { directory, lock: Some(file) }) };
         storage.remove_unfinished().map_err(failed)?;
         Ok(storage)
     }
@@ -62,7 +64,7 @@ impl FileStorage {
     /// Looks at a directory without taking it: for reading, also while another process writes.
     #[must_use]
     pub fn read_only(directory: impl AsRef<Path>) -> Self {
-        Self { inner: Arc::new(Inner { directory: directory.as_ref().to_owned(), _lock: None }) }
+        Self { inner: Arc::new(Inner { directory: directory.as_ref().to_owned(), lock: None }) }
     }
 
     /// The directory.
@@ -75,15 +77,33 @@ impl FileStorage {
         self.inner.directory.join(format!("{index:08}{suffix}"))
     }
 
-    /// Removes what an earlier process had begun to prepare.
+    /// Removes what an earlier process had begun to prepare or to write.
     fn remove_unfinished(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.inner.directory)? {
             let entry = entry?;
-            if entry.file_name().to_str().and_then(|name| index_of(name, SUFFIX_PREPARING)).is_some() {
+            let unfinished = |name: &str| index_of(name, SUFFIX_PREPARING).is_some() || name.ends_with(SUFFIX_WRITING);
+            if entry.file_name().to_str().is_some_and(unfinished) {
                 fs::remove_file(entry.path())?;
             }
         }
         Ok(())
+    }
+
+    /// Refuses to change a directory that was not taken.
+    fn expect_locked(&self) -> io::Result<()> {
+        match self.inner.lock {
+            Some(_) => Ok(()),
+            None => Err(io::Error::new(io::ErrorKind::PermissionDenied, "the directory was opened for reading only")),
+        }
+    }
+
+    /// Where a file is, whose name must be no segment's and no temporary one.
+    fn file_path(&self, name: &str) -> io::Result<PathBuf> {
+        if is_file_name(name) && !name.contains(['/', '\\']) {
+            Ok(self.inner.directory.join(name))
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} cannot be the name of a file")))
+        }
     }
 }
 
@@ -91,6 +111,11 @@ impl FileStorage {
 fn index_of(name: &str, suffix: &str) -> Option<u32> {
     let index = name.strip_suffix(suffix)?.parse().ok()?;
     (format!("{index:08}{suffix}") == name).then_some(index)
+}
+
+fn is_file_name(name: &str) -> bool {
+    let of_journal = [SUFFIX, SUFFIX_PREPARING, SUFFIX_WRITING].iter().any(|suffix| name.ends_with(suffix));
+    !of_journal && name != LOCK && !name.is_empty() && !name.starts_with('.')
 }
 
 fn make_directory(directory: &Path) -> io::Result<()> {
@@ -102,6 +127,25 @@ fn make_directory(directory: &Path) -> io::Result<()> {
         Some(parent) if parent != Path::new("") => sync_directory(parent),
         _ => sync_directory(Path::new(".")),
     }
+}
+
+/// Makes a durable file of zeros.
+fn make_zeros(path: &Path, bytes: u64) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    write_zeros(&mut file, bytes)?;
+    file.sync_all()
+}
+
+/// Writes zeros and makes them durable piece by piece.
+fn write_zeros(file: &mut File, mut bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; PIECE_BYTES];
+    while bytes > 0 {
+        let piece = bytes.min(PIECE_BYTES as u64);
+        file.write_all(&zeros[..piece as usize])?;
+        file.sync_data()?;
+        bytes -= piece;
+    }
+    Ok(())
 }
 
 fn sync_directory(directory: &Path) -> io::Result<()> {
@@ -120,6 +164,7 @@ fn write_through(options: &mut OpenOptions) -> bool {
 
 impl Storage for FileStorage {
     type Segment = FileSegment;
+    type NewFile = FileBeingWritten;
 
     fn segments(&self) -> io::Result<Vec<u32>> {
         let mut indexes = Vec::new();
@@ -133,23 +178,20 @@ impl Storage for FileStorage {
     }
 
     fn create(&self, index: u32, bytes: u64) -> io::Result<()> {
+        self.expect_locked()?;
         let preparing = self.path(index, SUFFIX_PREPARING);
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&preparing)?;
-        let zeros = vec![0; PIECE_BYTES];
-        let mut rest = bytes;
-        while rest > 0 {
-            let piece = rest.min(PIECE_BYTES as u64);
-            file.write_all(&zeros[..piece as usize])?;
-            file.sync_data()?;
-            rest -= piece;
+        let made = make_zeros(&preparing, bytes);
+        if let Err(error) = made {
+            // On a full disk, what was made of it would be in the way.
+            drop(fs::remove_file(&preparing));
+            return Err(error);
         }
-        file.sync_all()?;
-        drop(file);
         fs::rename(preparing, self.path(index, SUFFIX))?;
         sync_directory(&self.inner.directory)
     }
 
     fn remove(&self, index: u32) -> io::Result<()> {
+        self.expect_locked()?;
         fs::remove_file(self.path(index, SUFFIX))?;
         sync_directory(&self.inner.directory)
     }
@@ -163,6 +205,82 @@ impl Storage for FileStorage {
 
     fn name(&self, index: u32) -> String {
         self.path(index, SUFFIX).display().to_string()
+    }
+
+    fn files(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.inner.directory)? {
+            let entry = entry?;
+            if let Some(name) = entry.file_name().to_str()
+                && is_file_name(name)
+                && entry.file_type()?.is_file()
+            {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn create_file(&self, name: &str) -> io::Result<FileBeingWritten> {
+        self.expect_locked()?;
+        let path = self.file_path(name)?;
+        let temporary = self.inner.directory.join(format!("{name}{SUFFIX_WRITING}"));
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
+        Ok(FileBeingWritten { file, temporary, path, published: false, _storage: self.clone() })
+    }
+
+    fn open_file(&self, name: &str) -> io::Result<FileSegment> {
+        Ok(FileSegment { file: File::open(self.file_path(name)?)?, sync_each: false })
+    }
+
+    fn remove_file(&self, name: &str) -> io::Result<()> {
+        self.expect_locked()?;
+        fs::remove_file(self.file_path(name)?)?;
+        sync_directory(&self.inner.directory)
+    }
+
+    fn file_name(&self, name: &str) -> String {
+        self.inner.directory.join(name).display().to_string()
+    }
+}
+
+/// A file under its temporary name.
+#[derive(Debug)]
+pub struct FileBeingWritten {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    published: bool,
+    /// Keeps the directory locked.
+    _storage: FileStorage,
+}
+
+impl Write for FileBeingWritten {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl NewFile for FileBeingWritten {
+    fn publish(mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.temporary, &self.path)?;
+        self.published = true;
+        self.path.parent().map_or(Ok(()), sync_directory)
+    }
+}
+
+impl Drop for FileBeingWritten {
+    fn drop(&mut self) {
+        if !self.published {
+            // What stays is removed when the directory is taken the next time.
+            drop(fs::remove_file(&self.temporary));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Segments in memory, which fail and crash on demand.
 //!
 //! What has been written and not synced is remembered with what it replaced, so that a crash can keep any part of it.
+//! So are the files whose names a crash can take back.
 
 use std::{
     collections::BTreeMap,
@@ -8,13 +9,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Access, Segment, Storage};
+use super::{Access, NewFile, Segment, Storage};
 use crate::journal::layout::SECTOR_BYTES;
 
 /// Segments in memory. Clones are handles to the same memory.
 ///
-/// Writes and syncs are counted, and one of each can be made to fail, once. Creating and removing segments neither
-/// counts nor fails, and is durable at once.
+/// Writes and syncs of segments are counted, and one of each can be made to fail, once. Creating and removing segments
+/// neither counts nor fails, and is durable at once.
+///
+/// Files are written in steps, which are counted, and of which one can be made to fail: to create one, each write, to
+/// sync it, to rename it, to sync the directory, to remove one.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage {
     memory: Arc<Mutex<Memory>>,
@@ -30,6 +34,18 @@ struct Memory {
     fail_at_write: Option<u64>,
     fail_at_sync: Option<u64>,
     read_bytes_max: Option<usize>,
+    files: BTreeMap<String, MemoryFile>,
+    /// What files were, before changes that are not durable yet; the oldest first.
+    renamed: Vec<(String, Option<MemoryFile>)>,
+    file_steps: u64,
+    fail_at_file_step: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct MemoryFile {
+    bytes: Vec<u8>,
+    /// How many of them are durable.
+    synced: usize,
 }
 
 /// A sector that was written and not synced, or whose write failed.
@@ -93,7 +109,49 @@ impl MemoryStorage {
                 segment[start..start + replaced.len()].copy_from_slice(replaced);
             }
         }
-        Self { memory: Arc::new(Mutex::new(Memory { segments, ..Memory::default() })) }
+        let files = memory.files.iter().map(|(name, file)| (name.clone(), file.after_crash())).collect();
+        Self { memory: Arc::new(Mutex::new(Memory { segments, files, ..Memory::default() })) }
+    }
+
+    /// What a crash now would leave if the names of files that were not made durable are taken back: as
+    /// [`crash`](Self::crash) that keeps everything else.
+    #[must_use]
+    pub fn crash_before_directory_sync(&self) -> Self {
+        let image = self.crash(|_| true);
+        let mut memory = image.memory();
+        for (name, before) in self.memory().renamed.iter().rev() {
+            match before {
+                Some(file) => drop(memory.files.insert(name.clone(), file.after_crash())),
+                None => drop(memory.files.remove(name)),
+            }
+        }
+        drop(memory);
+        image
+    }
+
+    /// How many steps there have been in writing and removing files, failed ones included.
+    #[must_use]
+    pub fn file_steps(&self) -> u64 {
+        self.memory().file_steps
+    }
+
+    /// Makes the `count`-th step from now fail, 1 being the next. It then has no effect, except that half of a write
+    /// is done.
+    pub fn fail_at_file_step(&self, count: u64) {
+        let mut memory = self.memory();
+        memory.fail_at_file_step = Some(memory.file_steps + count);
+    }
+
+    /// A copy of a file's bytes, if there is one.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<Vec<u8>> {
+        self.memory().files.get(name).map(|file| file.bytes.clone())
+    }
+
+    /// Puts bytes in place of a file, as a fault or a fixture would.
+    pub fn replace_file(&self, name: &str, bytes: Vec<u8>) {
+        let synced = bytes.len();
+        self.memory().files.insert(name.to_owned(), MemoryFile { bytes, synced });
     }
 
     /// A copy of a segment's bytes, if there is one.
@@ -122,9 +180,42 @@ impl MemoryStorage {
     }
 }
 
+impl MemoryFile {
+    fn after_crash(&self) -> Self {
+        Self { bytes: self.bytes[..self.synced].to_vec(), synced: self.synced }
+    }
+}
+
 impl Memory {
-    fn segment(&mut self, index: u32) -> io::Result<&mut Vec<u8>> {
-        self.segments.get_mut(&index).ok_or_else(|| io::ErrorKind::NotFound.into())
+    fn file_step(&mut self) -> io::Result<()> {
+        self.file_steps += 1;
+        if self.fail_at_file_step == Some(self.file_steps) {
+            return Err(io::Error::other("a step fails on demand"));
+        }
+        Ok(())
+    }
+
+    /// Puts a file in place of another, or removes it; not durable yet.
+    fn put_file(&mut self, name: &str, file: Option<MemoryFile>) {
+        let before = match file {
+            Some(file) => self.files.insert(name.to_owned(), file),
+            None => self.files.remove(name),
+        };
+        self.renamed.push((name.to_owned(), before));
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        self.file_step()?;
+        self.renamed.clear();
+        Ok(())
+    }
+
+    fn bytes_of(&self, place: &Place) -> io::Result<&[u8]> {
+        let found = match place {
+            Place::Segment(index) => self.segments.get(index).map(Vec::as_slice),
+            Place::File(name) => self.files.get(name).map(|file| file.bytes.as_slice()),
+        };
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn write(&mut self, index: u32, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -153,6 +244,7 @@ impl Memory {
 
 impl Storage for MemoryStorage {
     type Segment = MemorySegment;
+    type NewFile = MemoryNewFile;
 
     fn segments(&self) -> io::Result<Vec<u32>> {
         Ok(self.memory().segments.keys().copied().collect())
@@ -168,51 +260,128 @@ impl Storage for MemoryStorage {
     }
 
     fn open(&self, index: u32, access: Access) -> io::Result<MemorySegment> {
-        self.memory().segment(index)?;
-        Ok(MemorySegment { storage: self.clone(), index, access })
+        if !self.memory().segments.contains_key(&index) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(MemorySegment { storage: self.clone(), place: Place::Segment(index), access })
     }
 
     fn name(&self, index: u32) -> String {
         format!("memory/{index:08}.segment")
     }
+
+    fn files(&self) -> io::Result<Vec<String>> {
+        Ok(self.memory().files.keys().cloned().collect())
+    }
+
+    fn create_file(&self, name: &str) -> io::Result<MemoryNewFile> {
+        self.memory().file_step()?;
+        Ok(MemoryNewFile { storage: self.clone(), name: name.to_owned(), file: MemoryFile::default() })
+    }
+
+    fn open_file(&self, name: &str) -> io::Result<MemorySegment> {
+        if !self.memory().files.contains_key(name) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(MemorySegment { storage: self.clone(), place: Place::File(name.to_owned()), access: Access::Read })
+    }
+
+    fn remove_file(&self, name: &str) -> io::Result<()> {
+        let mut memory = self.memory();
+        if !memory.files.contains_key(name) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        memory.file_step()?;
+        memory.put_file(name, None);
+        memory.sync_directory()
+    }
+
+    fn file_name(&self, name: &str) -> String {
+        format!("memory/{name}")
+    }
 }
 
-/// One segment in memory, open.
+/// A file in memory that has no name yet.
+#[derive(Debug)]
+pub struct MemoryNewFile {
+    storage: MemoryStorage,
+    name: String,
+    file: MemoryFile,
+}
+
+impl io::Write for MemoryNewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Err(error) = self.storage.memory().file_step() {
+            self.file.bytes.extend_from_slice(&bytes[..bytes.len() / 2]);
+            return Err(error);
+        }
+        self.file.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl NewFile for MemoryNewFile {
+    fn publish(mut self) -> io::Result<()> {
+        let mut memory = self.storage.memory();
+        memory.file_step()?;
+        self.file.synced = self.file.bytes.len();
+        memory.file_step()?;
+        memory.put_file(&self.name, Some(self.file));
+        memory.sync_directory()
+    }
+}
+
+/// Where the bytes of something opened are.
+#[derive(Debug)]
+enum Place {
+    Segment(u32),
+    File(String),
+}
+
+/// One segment or file in memory, open.
 #[derive(Debug)]
 pub struct MemorySegment {
     storage: MemoryStorage,
-    index: u32,
+    place: Place,
     access: Access,
+}
+
+impl MemorySegment {
+    /// The index of a segment that is open for writing.
+    fn writable(&self) -> io::Result<u32> {
+        match self.place {
+            Place::Segment(index) if self.access != Access::Read => Ok(index),
+            _ => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    }
 }
 
 impl Segment for MemorySegment {
     fn bytes(&self) -> io::Result<u64> {
-        Ok(self.storage.memory().segment(self.index)?.len() as u64)
+        Ok(self.storage.memory().bytes_of(&self.place)?.len() as u64)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut memory = self.storage.memory();
+        let memory = self.storage.memory();
         let bytes_max = memory.read_bytes_max.unwrap_or(usize::MAX);
-        let segment = memory.segment(self.index)?;
-        let rest = segment.get(offset as usize..).unwrap_or_default();
+        let rest = memory.bytes_of(&self.place)?.get(offset as usize..).unwrap_or_default();
         let bytes = rest.len().min(buffer.len()).min(bytes_max);
         buffer[..bytes].copy_from_slice(&rest[..bytes]);
         Ok(bytes)
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let index = self.writable()?;
         let mut memory = self.storage.memory();
-        match self.access {
-            Access::Read => Err(io::ErrorKind::PermissionDenied.into()),
-            Access::Write => memory.write(self.index, bytes, offset),
-            Access::WriteDurable => {
-                memory.write(self.index, bytes, offset)?;
-                memory.sync(self.index)
-            }
-        }
+        memory.write(index, bytes, offset)?;
+        if self.access == Access::WriteDurable { memory.sync(index) } else { Ok(()) }
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.storage.memory().sync(self.index)
+        self.storage.memory().sync(self.writable()?)
     }
 }

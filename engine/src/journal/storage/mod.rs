@@ -1,15 +1,16 @@
-//! Where segments live: [files](FileStorage), or [memory with faults](MemoryStorage) for tests and simulations.
+//! Where segments and the files beside them live: [files](FileStorage), or [memory with faults](MemoryStorage) for
+//! tests and simulations.
 //!
 //! The only place in the journal that names the file system. Knows bytes, sizes and places, and nothing of what
-//! the bytes mean. Called by the journal's writer, reader and background threads.
+//! the bytes mean. Called by the journal's writer, reader and background threads, and by what keeps snapshots.
 
 mod file;
 mod memory;
 
 use std::{fmt, io};
 
-pub use file::FileStorage;
-pub use memory::{MemoryStorage, UnsyncedSector};
+pub use file::{FileBeingWritten, FileSegment, FileStorage};
+pub use memory::{MemoryNewFile, MemorySegment, MemoryStorage, UnsyncedSector};
 
 /// What an opened segment is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +23,13 @@ pub enum Access {
     WriteDurable,
 }
 
-/// A place for segments. Clones are handles to the same place.
+/// A place for segments, and for files beside them, which are written once and whole. Clones are handles to the same
+/// place.
 pub trait Storage: Clone + fmt::Debug + Send + 'static {
-    /// An opened segment.
+    /// An opened segment, or an opened file.
     type Segment: Segment;
+    /// A file being written.
+    type NewFile: NewFile;
 
     /// Returns the indexes of all segments, ascending.
     ///
@@ -53,9 +57,46 @@ pub trait Storage: Clone + fmt::Debug + Send + 'static {
 
     /// The name of a segment, for messages.
     fn name(&self, index: u32) -> String;
+
+    /// Returns the names of all files that are whole and no segments, ascending.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn files(&self) -> io::Result<Vec<String>>;
+
+    /// Begins a file under a temporary name.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn create_file(&self, name: &str) -> io::Result<Self::NewFile>;
+
+    /// Opens an existing file for reading.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn open_file(&self, name: &str) -> io::Result<Self::Segment>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn remove_file(&self, name: &str) -> io::Result<()>;
+
+    /// The name of a file, for messages.
+    fn file_name(&self, name: &str) -> String;
 }
 
-/// One segment, open. Offsets are bytes from its beginning.
+/// A file under a temporary name. If it is dropped without being published, it never was.
+pub trait NewFile: io::Write + fmt::Debug + Send {
+    /// Makes what was written durable, then gives the file its name, in place of the one that has it, and makes the
+    /// name durable. After a crash there is the whole file, or the one it replaces.
+    ///
+    /// # Errors
+    /// What the operating system says; then it may have its name or not.
+    fn publish(self) -> io::Result<()>;
+}
+
+/// One segment or file, open. Offsets are bytes from its beginning.
 pub trait Segment: fmt::Debug + Send + Sync + 'static {
     /// Returns the length.
     ///
