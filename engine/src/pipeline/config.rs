@@ -30,6 +30,8 @@ pub struct Config {
     pub batch: usize,
     /// The size of the journal's segments.
     pub segment_bytes: u64,
+    /// After how many commands a snapshot is made, by a thread that replays the journal aside; `None` for no snapshots.
+    pub snapshot_every: Option<u64>,
 }
 
 impl Default for Config {
@@ -45,6 +47,7 @@ impl Default for Config {
             event_ring: 16_384,
             batch: 256,
             segment_bytes: crate::journal::Options::default().segment_bytes,
+            snapshot_every: Some(1_000_000),
         }
     }
 }
@@ -54,6 +57,12 @@ impl Config {
         let (workers, cores) = (self.topology.workers(), available_cores());
         if self.wait == WaitStrategy::BusySpin && workers > cores && !self.force_busy_spin {
             return Err(PipelineError::SpinsTooMuch { workers, cores });
+        }
+        if !self.gateway_ring.is_power_of_two() {
+            return Err(PipelineError::Ring(match self.gateway_ring {
+                0 => ringbuf::CapacityError::Zero,
+                other => ringbuf::CapacityError::NotPowerOfTwo(other),
+            }));
         }
         if self.batch == 0 {
             return Err(PipelineError::EmptyBatch);

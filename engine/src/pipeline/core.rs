@@ -110,9 +110,9 @@ impl Poll for Core {
                 self.exchange.execute(input.sequence, &input.command, &decision, &mut sink);
                 now = self.shared.clock.now();
                 sink.output.matched = now;
-                self.latency.record(SERVICE, between.0 - before.0, 1);
+                self.latency.record(SERVICE, between.0.saturating_sub(before.0), 1);
                 self.latency.record(MATCH_WAIT, 0, 1);
-                self.latency.record(MATCH_SERVICE, now.0 - between.0, 1);
+                self.latency.record(MATCH_SERVICE, now.0.saturating_sub(between.0), 1);
             } else {
                 self.exchange.apply(input.sequence, input.time, &input.command, &mut sink);
             }

@@ -95,7 +95,7 @@ impl Gateway {
     /// As [`submit`](Self::submit).
     #[inline]
     pub fn submit_at(&mut self, command: Command, intended: Timestamp) -> Result<u64, SubmitError> {
-        if self.shared.halted.load(Ordering::Relaxed) {
+        if self.shared.halted.load(Ordering::Relaxed) || self.shared.halting.load(Ordering::Relaxed) > 0 {
             return Err(SubmitError::Halted);
         }
         let submission = self.submissions + 1;

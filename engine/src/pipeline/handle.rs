@@ -15,7 +15,7 @@ use super::{
     gateway::{Gateway, Operator},
     latency::{Collector, Latency, StageLatency},
     publisher::SubscriberPort,
-    shared::{Counters, Query, Shared},
+    shared::{Counters, Query, Shared, SnapshotStatus},
     subscriber::{Events, Subscriber, Subscription, WhenFull},
     topology::{StageName, Topology},
 };
@@ -138,6 +138,18 @@ impl Handle {
         self.shared.counters.load()
     }
 
+    /// How the follower that makes snapshots is doing.
+    #[must_use]
+    pub fn snapshots(&self) -> SnapshotStatus {
+        self.shared.snapshots.lock().clone()
+    }
+
+    /// The last sequence that is durable.
+    #[must_use]
+    pub fn durable(&self) -> Sequence {
+        Sequence(self.shared.durable().load())
+    }
+
     /// The topology it runs on.
     #[must_use]
     pub const fn topology(&self) -> &Topology {
@@ -189,23 +201,16 @@ impl Handle {
     }
 
     /// Halts the exchange: gateways are stopped at once, then the halt is sequenced behind what was already taken.
-    /// Gives its durable events.
+    /// Gives its durable events. They stay stopped until the global status is set to another.
     ///
     /// # Errors
     /// When the pipeline ends before they are durable.
     pub fn halt(&self, cause: Cause) -> Result<Vec<SequencedEvent>, PipelineError> {
-        self.shared.halted.store(true, Ordering::Relaxed);
-        self.operator(cause)?.execute_behind_gateways(Command::SetGlobalStatus { status: TradingStatus::Halted })
-    }
-
-    /// Sets what the exchange accepts, and lets gateways in again.
-    ///
-    /// # Errors
-    /// When the pipeline ends before the events are durable.
-    pub fn reopen(&self, cause: Cause, status: TradingStatus) -> Result<Vec<SequencedEvent>, PipelineError> {
-        let events = self.operator(cause)?.execute(Command::SetGlobalStatus { status })?;
-        self.shared.halted.store(false, Ordering::Relaxed);
-        Ok(events)
+        self.shared.halting.fetch_add(1, Ordering::AcqRel);
+        let halt = Command::SetGlobalStatus { status: TradingStatus::Halted };
+        let halted = self.operator(cause).and_then(|mut operator| operator.execute_behind_gateways(halt));
+        self.shared.halting.fetch_sub(1, Ordering::AcqRel);
+        halted
     }
 
     /// How many commands of operators wait to be sequenced.
@@ -216,6 +221,8 @@ impl Handle {
 
     /// Takes nothing more; what was taken is carried out. [`Pipeline::shutdown`](super::Pipeline::shutdown) also waits for it.
     pub fn stop(&self) {
+        // Whoever opened a gateway before is served; nobody can open one from here on.
+        self.shared.gateways.seal();
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.notify_all();
     }

@@ -2,17 +2,13 @@
 
 use std::path::Path;
 
-use super::{
-    PipelineError,
-    clock::Clock,
-    journaler::Log,
-    start::{Replayed, replay},
-};
+use super::{PipelineError, clock::Clock, journaler::Log, start::hash_seed};
 use crate::{
     command::{Command, SequencedCommand},
     event::{Event, SequencedEvent},
     exchange::Exchange,
-    journal::{Durability, FileStorage, Journal, JournalError, Options},
+    journal::{Durability, FileStorage, JournalError, Options},
+    recovery::open_exchange,
     types::{Cause, Sequence, Timestamp},
 };
 
@@ -44,18 +40,17 @@ impl Inline {
     /// When the journal cannot be opened.
     pub fn open(directory: impl AsRef<Path>, durability: Durability) -> Result<Self, PipelineError> {
         let options = Options { durability, ..Options::default() };
-        let (replayed, journal) = replay(Journal::open(FileStorage::lock(directory)?, options)?)?;
-        Ok(Self::new(replayed, Log::Files(Box::new(journal))))
+        let opened = open_exchange(&FileStorage::lock(directory)?, &options, hash_seed(), &mut |_| ())?;
+        Ok(Self::new(opened.exchange, opened.time, Log::Files(Box::new(opened.journal))))
     }
 
     /// An exchange that nothing outlives.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self::new(Replayed::default(), Log::Nowhere)
+        Self::new(Exchange::with_hash_seed(hash_seed()), Timestamp(0), Log::Nowhere)
     }
 
-    fn new(replayed: Replayed, log: Log) -> Self {
-        let (exchange, time) = (replayed.exchange, replayed.last_time);
+    fn new(exchange: Exchange, time: Timestamp, log: Log) -> Self {
         Self { exchange, log, clock: Clock::new(), time, current: Vec::new(), events: Vec::new() }
     }
 

@@ -128,7 +128,7 @@ impl Poll for Journaler {
         }
         self.durable.publish(last.0);
         self.input.release(count);
-        let took = self.shared.clock.now().0 - started.0;
+        let took = self.shared.clock.now().0.saturating_sub(started.0);
         self.latency.record(SERVICE, took, count as u64);
         Progress::Worked
     }

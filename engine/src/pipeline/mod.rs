@@ -19,6 +19,7 @@
 mod clock;
 mod config;
 mod core;
+mod follower;
 mod gateway;
 mod handle;
 mod inline;
@@ -45,7 +46,7 @@ pub use inline::Inline;
 pub use latency::{LATENCY_MAX_NS, Latency, StageLatency};
 pub use messages::{GatewayId, Published};
 pub use ringbuf::WaitStrategy;
-pub use shared::Counters;
+pub use shared::{Counters, SnapshotStatus};
 pub use stage::Progress;
 pub use start::{Pipeline, Recovered, Stopped};
 pub use subscriber::{Events, ReceiveError, Subscriber, Subscription, WhenFull};

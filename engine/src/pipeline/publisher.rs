@@ -14,7 +14,7 @@ use super::{
     shared::{Counters, Shared},
     stage::{Poll, Progress},
 };
-use crate::event::Event;
+use crate::{event::Event, types::TradingStatus};
 
 /// The index of the histogram that follows the publisher's own two.
 pub(super) const END_TO_END: usize = 2;
@@ -122,6 +122,9 @@ impl Poll for Publisher {
             match output.published.event.event {
                 Event::Filled { .. } => self.counters.fills += 1,
                 Event::Refused { .. } => self.counters.refusals += 1,
+                Event::GlobalStatusSet { status } => {
+                    self.shared.halted.store(status == TradingStatus::Halted, Ordering::Relaxed);
+                }
                 _ => {}
             }
             if output.published.last {
@@ -156,7 +159,7 @@ impl Poll for Publisher {
                 self.latency.record(END_TO_END, released.0.saturating_sub(output.intended.0), 1);
             }
         }
-        self.latency.record(SERVICE, released.0 - started.0, commands);
+        self.latency.record(SERVICE, released.0.saturating_sub(started.0), commands);
         self.output.release(count);
         Progress::Worked
     }

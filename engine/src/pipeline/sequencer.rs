@@ -99,22 +99,19 @@ impl Poll for Sequencer {
         // Then the gateways in turn, none more than its share before the others had theirs.
         let ports = self.gateways.len();
         let share = (batch / ports.max(1)).max(1);
-        let mut dropped = false;
-        loop {
-            let before = claim.written();
-            for offset in 0..ports {
-                let index = if self.first + offset < ports { self.first + offset } else { self.first + offset - ports };
-                let port = &mut self.gateways[index];
-                let taken = port.ring.drain(share.min(claim.remaining()), |submitted| {
-                    claim.push(stamp.next(port.id, submitted.submission, &submitted));
-                });
-                dropped |= taken == 0 && port.ring.is_finished();
-            }
-            if claim.written() == before || claim.remaining() == 0 {
-                break;
-            }
+        let (mut dropped, mut turn, mut idle) = (false, self.first, 0);
+        while idle < ports && claim.remaining() > 0 {
+            turn = if turn < ports { turn } else { 0 };
+            let port = &mut self.gateways[turn];
+            let taken = port.ring.drain(share.min(claim.remaining()), |submitted| {
+                claim.push(stamp.next(port.id, submitted.submission, &submitted));
+            });
+            dropped |= taken == 0 && port.ring.is_finished();
+            idle = if taken == 0 { idle + 1 } else { 0 };
+            turn += 1;
         }
-        self.first = if self.first + 1 < ports { self.first + 1 } else { 0 };
+        // Whoever had no turn this time is first in the next round.
+        self.first = turn;
         self.sequence = stamp.sequence;
         let worked = claim.publish() > 0;
         if dropped {

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use parking_lot::Mutex;
-use ringbuf::{Signal, spsc};
+use ringbuf::{CursorReader, Signal, spsc};
 
 use super::{
     clock::Clock,
@@ -33,20 +33,25 @@ pub(super) type BookQuery = Query<(MarketId, usize), Option<BookView>>;
 #[derive(Debug)]
 pub(super) struct Inbox<T> {
     filled: AtomicBool,
+    /// Nothing more may be laid down; what lies there is still taken.
+    sealed: AtomicBool,
     items: Mutex<Option<Vec<T>>>,
 }
 
 impl<T> Default for Inbox<T> {
     fn default() -> Self {
-        Self { filled: AtomicBool::new(false), items: Mutex::new(Some(Vec::new())) }
+        Self { filled: AtomicBool::new(false), sealed: AtomicBool::new(false), items: Mutex::new(Some(Vec::new())) }
     }
 }
 
 impl<T> Inbox<T> {
-    /// Lays an item down; gives it back when the stage has ended.
+    /// Lays an item down; gives it back when nothing more is taken.
     pub(super) fn put(&self, item: T) -> Result<(), T> {
         let mut items = self.items.lock();
         let Some(items) = items.as_mut() else { return Err(item) };
+        if self.sealed.load(Ordering::Relaxed) {
+            return Err(item);
+        }
         items.push(item);
         self.filled.store(true, Ordering::Release);
         Ok(())
@@ -67,6 +72,12 @@ impl<T> Inbox<T> {
         }
     }
 
+    /// From now on nothing can be laid down.
+    pub(super) fn seal(&self) {
+        let _items = self.items.lock();
+        self.sealed.store(true, Ordering::Relaxed);
+    }
+
     /// The stage has ended: nothing is taken any more.
     pub(super) fn close(&self) {
         *self.items.lock() = None;
@@ -84,6 +95,19 @@ pub struct Counters {
     pub fills: u64,
     /// Commands that were refused.
     pub refusals: u64,
+}
+
+/// How the follower that makes snapshots is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotStatus {
+    /// The last sequence that it has replayed: what it lacks to the durable sequence is its lag.
+    pub replayed: Sequence,
+    /// The newest snapshot it has made.
+    pub newest: Option<Sequence>,
+    /// How many it has made.
+    pub made: u64,
+    /// Why it has stopped, if it has. The exchange goes on without snapshots.
+    pub failure: Option<String>,
 }
 
 /// [`Counters`] that the publisher writes and all may read.
@@ -119,8 +143,10 @@ pub(super) struct Shared {
     pub(super) stopping: AtomicBool,
     /// Nobody waits for the end any more: subscribers that do not read are not waited for.
     pub(super) abandoned: AtomicBool,
-    /// Gateways are stopped; the control lane is not.
+    /// The exchange is halted, as far as is published; the control lane is open.
     pub(super) halted: AtomicBool,
+    /// How many halts are on their way.
+    pub(super) halting: AtomicU32,
     failed: AtomicBool,
     failure: Mutex<Option<String>>,
     pub(super) gateways: Inbox<GatewayPort>,
@@ -130,6 +156,9 @@ pub(super) struct Shared {
     pub(super) control: Mutex<spsc::Producer<Submitted>>,
     pub(super) counters: SharedCounters,
     next_gateway: AtomicU32,
+    /// How far the journal is durable, for the follower.
+    durable: Mutex<Option<CursorReader>>,
+    pub(super) snapshots: Mutex<SnapshotStatus>,
     /// One for each worker.
     pub(super) signals: Vec<Signal>,
 }
@@ -141,6 +170,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             halted: AtomicBool::new(false),
+            halting: AtomicU32::new(0),
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
             gateways: Inbox::default(),
@@ -150,8 +180,20 @@ impl Shared {
             control: Mutex::new(control),
             counters: SharedCounters::default(),
             next_gateway: AtomicU32::new(1),
+            durable: Mutex::new(None),
+            snapshots: Mutex::new(SnapshotStatus::default()),
             signals: (0..workers).map(|_| Signal::new()).collect(),
         })
+    }
+
+    /// Sets the cursor that tells how far the journal is durable.
+    pub(super) fn follow(&self, durable: CursorReader) {
+        *self.durable.lock() = Some(durable);
+    }
+
+    /// The cursor that tells how far the journal is durable.
+    pub(super) fn durable(&self) -> CursorReader {
+        self.durable.lock().clone().expect("it is set when the stages are built")
     }
 
     pub(super) fn next_gateway(&self) -> GatewayId {

@@ -173,7 +173,7 @@ impl Poll for RiskStage {
             let mut at = started;
             if timed {
                 at = self.shared.clock.now();
-                self.latency.record(SERVICE, at.0 - before.0, 1);
+                self.latency.record(SERVICE, at.0.saturating_sub(before.0), 1);
             }
             run.count(input.sequenced.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
             self.decided = input.sequence;
@@ -319,7 +319,7 @@ impl Poll for MatcherStage {
                 let before = now;
                 now = self.shared.clock.now();
                 sink.commands.output.matched = now;
-                self.latency.record(SERVICE, now.0 - before.0, 1);
+                self.latency.record(SERVICE, now.0.saturating_sub(before.0), 1);
             }
             sink.commands.finish();
             self.done = input.sequence;

@@ -4,7 +4,7 @@ use std::{
     hash::{BuildHasher, Hasher, RandomState},
     ops::Deref,
     path::Path,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
 };
 
@@ -15,6 +15,7 @@ use super::{
     Config, PipelineError,
     clock::Clock,
     core::Core,
+    follower::Follower,
     handle::{CONTROL_RING, Collectors, Handle, TradingCollector},
     journaler::{Journaler, Log},
     latency::{Latency, recorder},
@@ -26,21 +27,27 @@ use super::{
     worker::{Stage, Stages},
 };
 use crate::{
-    event::NoEvents,
     exchange::{Exchange, StateHash},
-    journal::{FileStorage, Journal, MemoryStorage, Opening, Options, Storage, TornTail},
-    types::{Sequence, Timestamp},
+    journal::{FileStorage, Journal, MemoryStorage, Options, Storage, TornTail, snapshot::SnapshotName},
+    recovery::open_exchange,
+    types::{Sequence, Timestamp, TradingStatus},
 };
 
 /// What was found when the pipeline was opened.
 #[derive(Clone, Debug)]
 pub struct Recovered {
-    /// How many commands the journal held.
+    /// How many commands history holds.
     pub commands: u64,
     /// The last of them, or 0.
     pub last_sequence: Sequence,
     /// The state they lead to.
     pub state_hash: StateHash,
+    /// How many commands were replayed: all, or those behind the snapshot.
+    pub replayed: u64,
+    /// The snapshot that it began with.
+    pub snapshot: Option<SnapshotName>,
+    /// Newer snapshots that were no good, and why.
+    pub skipped: Vec<String>,
     /// The last write, if it never finished: it was never acknowledged, and has been dropped.
     pub torn: Option<TornTail>,
 }
@@ -81,6 +88,8 @@ pub struct Pipeline {
     handle: Handle,
     recovered: Recovered,
     workers: Vec<JoinHandle<Stages>>,
+    /// Makes snapshots; ends with the pipeline.
+    follower: Option<Follower>,
 }
 
 impl Deref for Pipeline {
@@ -98,19 +107,32 @@ impl Pipeline {
     /// When the configuration contradicts itself, or the journal cannot be opened: another process holds it, it
     /// is damaged, or a file cannot be read or written.
     pub fn open(directory: impl AsRef<Path>, config: Config) -> Result<Self, PipelineError> {
-        config.check()?;
-        let opening = Journal::open(FileStorage::lock(directory)?, journal_options(&config))?;
-        Self::open_log(opening, config, |journal| Log::Files(Box::new(journal)))
+        Self::open_with_progress(directory, config, &mut |_| ())
     }
 
-    /// As [`open`](Self::open), on a storage that lives in memory and can be made to fail.
+    /// As [`open`](Self::open); tells `progress` now and then which sequence the replay has come to.
     ///
     /// # Errors
     /// As `open`.
-    pub fn open_memory_storage(storage: MemoryStorage, config: Config) -> Result<Self, PipelineError> {
+    pub fn open_with_progress(
+        directory: impl AsRef<Path>,
+        config: Config,
+        progress: &mut dyn FnMut(Sequence),
+    ) -> Result<Self, PipelineError> {
         config.check()?;
-        let opening = Journal::open(storage, journal_options(&config))?;
-        Self::open_log(opening, config, |journal| Log::Memory(Box::new(journal)))
+        let storage = FileStorage::lock(directory)?;
+        let (beginning, journal) = Beginning::open(&storage, &config, progress)?;
+        Self::run(beginning, Log::Files(Box::new(journal)), Some(storage), config)
+    }
+
+    /// As [`open`](Self::open), on a storage that lives in memory and can be made to fail. Makes no snapshots.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_memory_storage(storage: &MemoryStorage, config: Config) -> Result<Self, PipelineError> {
+        config.check()?;
+        let (beginning, journal) = Beginning::open(storage, &config, &mut |_| ())?;
+        Self::run(beginning, Log::Memory(Box::new(journal)), None, config)
     }
 
     /// Runs an exchange without a journal: nothing outlives it.
@@ -119,7 +141,7 @@ impl Pipeline {
     /// When the configuration contradicts itself.
     pub fn in_memory(config: Config) -> Result<Self, PipelineError> {
         config.check()?;
-        Self::run(Replayed::default(), Log::Nowhere, config)
+        Self::run(Beginning::empty(), Log::Nowhere, None, config)
     }
 
     /// As [`open`](Self::open), but the caller polls the stages: for those who bring their own threads or scheduler.
@@ -128,8 +150,8 @@ impl Pipeline {
     /// As `open`.
     pub fn open_unstarted(directory: impl AsRef<Path>, config: &Config) -> Result<(Handle, Stages), PipelineError> {
         config.check()?;
-        let (replayed, journal) = replay(Journal::open(FileStorage::lock(directory)?, journal_options(config))?)?;
-        build(replayed, Log::Files(Box::new(journal)), config)
+        let (beginning, journal) = Beginning::open(&FileStorage::lock(directory)?, config, &mut |_| ())?;
+        build(beginning, Log::Files(Box::new(journal)), config)
     }
 
     /// As [`in_memory`](Self::in_memory), but the caller polls the stages.
@@ -138,21 +160,21 @@ impl Pipeline {
     /// As `in_memory`.
     pub fn in_memory_unstarted(config: &Config) -> Result<(Handle, Stages), PipelineError> {
         config.check()?;
-        build(Replayed::default(), Log::Nowhere, config)
+        build(Beginning::empty(), Log::Nowhere, config)
     }
 
-    fn open_log<S: Storage>(
-        opening: Opening<S>,
+    fn run(
+        beginning: Beginning,
+        log: Log,
+        storage: Option<FileStorage>,
         config: Config,
-        log: impl FnOnce(Journal<S>) -> Log,
     ) -> Result<Self, PipelineError> {
-        let (replayed, journal) = replay(opening)?;
-        Self::run(replayed, log(journal), config)
-    }
-
-    fn run(replayed: Replayed, log: Log, config: Config) -> Result<Self, PipelineError> {
-        let recovered = replayed.report();
-        let (handle, stages) = build(replayed, log, &config)?;
+        let recovered = beginning.recovered.clone();
+        let following = config.snapshot_every.and_then(|every| {
+            // The follower begins with a state of its own.
+            storage.map(|storage| (every, storage, beginning.exchange.clone(), beginning.time))
+        });
+        let (handle, stages) = build(beginning, log, &config)?;
         let mut by_worker: Vec<Vec<Stage>> = handle.topology.stages().iter().map(|_| Vec::new()).collect();
         let mut stages: Vec<_> = stages.into_stages().map(Some).collect();
         for (worker, names) in handle.topology.stages().iter().enumerate() {
@@ -186,7 +208,20 @@ impl Pipeline {
                 }
             }
         }
-        Ok(Self { handle, recovered, workers })
+        let follower = match following {
+            Some((every, storage, exchange, time)) => {
+                match Follower::start(Arc::clone(&handle.shared), storage, every, exchange, time) {
+                    Ok(follower) => Some(follower),
+                    Err(error) => {
+                        handle.shared.fail(format!("the follower's thread cannot be started: {error}"));
+                        workers.into_iter().for_each(|worker| drop(worker.join()));
+                        return Err(error.into());
+                    }
+                }
+            }
+            None => None,
+        };
+        Ok(Self { handle, recovered, workers, follower })
     }
 
     /// What was found when it was opened.
@@ -209,13 +244,14 @@ impl Pipeline {
                 Err(_) => self.handle.shared.fail("a worker's thread has panicked".to_owned()),
             }
         }
+        self.follower = None;
         self.handle.collect(stages)
     }
 }
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        self.handle.shared.abandoned.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.handle.shared.abandoned.store(true, Ordering::Relaxed);
         self.handle.stop();
         self.workers.drain(..).for_each(|worker| drop(worker.join()));
     }
@@ -258,53 +294,65 @@ fn journal_options(config: &Config) -> Options {
     Options { durability: config.durability, segment_bytes: config.segment_bytes, ..Options::default() }
 }
 
-/// A state and how it was come by.
-pub(super) struct Replayed {
-    pub(super) exchange: Exchange,
-    pub(super) commands: u64,
-    pub(super) last_time: Timestamp,
-    torn: Option<TornTail>,
+/// A seed for hashes that nobody can guess.
+pub(super) fn hash_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
-impl Default for Replayed {
-    /// Nothing, with a seed for its hashes that nobody can guess.
-    fn default() -> Self {
-        let seed = RandomState::new().build_hasher().finish();
-        Self { exchange: Exchange::with_hash_seed(seed), commands: 0, last_time: Timestamp(0), torn: None }
-    }
+/// Where a pipeline begins.
+struct Beginning {
+    exchange: Exchange,
+    time: Timestamp,
+    recovered: Recovered,
 }
 
-impl Replayed {
-    fn report(&self) -> Recovered {
-        Recovered {
-            commands: self.commands,
-            last_sequence: self.exchange.last_sequence(),
-            state_hash: self.exchange.state_hash(),
-            torn: self.torn.clone(),
-        }
+impl Beginning {
+    /// Without a past.
+    fn empty() -> Self {
+        let exchange = Exchange::with_hash_seed(hash_seed());
+        let recovered = Recovered {
+            commands: 0,
+            last_sequence: Sequence(0),
+            state_hash: exchange.state_hash(),
+            replayed: 0,
+            snapshot: None,
+            skipped: Vec::new(),
+            torn: None,
+        };
+        Self { exchange, time: Timestamp(0), recovered }
     }
-}
 
-/// Applies all that a journal holds.
-pub(super) fn replay<S: Storage>(mut opening: Opening<S>) -> Result<(Replayed, Journal<S>), PipelineError> {
-    let mut replayed = Replayed::default();
-    for command in &mut opening {
-        let command = command?;
-        replayed.exchange.apply(command.sequence, command.time, &command.command, &mut NoEvents);
-        replayed.commands += 1;
-        replayed.last_time = command.time;
+    /// With the past that a storage holds; gives the journal along.
+    fn open<S: Storage>(
+        storage: &S,
+        config: &Config,
+        progress: &mut dyn FnMut(Sequence),
+    ) -> Result<(Self, Journal<S>), PipelineError> {
+        let opened = open_exchange(storage, &journal_options(config), hash_seed(), progress)?;
+        let last_sequence = opened.exchange.last_sequence();
+        let skipped = opened.skipped.iter().map(|skipped| format!("{}: {}", skipped.name, skipped.reason)).collect();
+        let recovered = Recovered {
+            commands: last_sequence.0,
+            last_sequence,
+            state_hash: opened.exchange.state_hash(),
+            replayed: opened.replayed,
+            snapshot: opened.snapshot,
+            skipped,
+            torn: opened.torn,
+        };
+        Ok((Self { exchange: opened.exchange, time: opened.time, recovered }, opened.journal))
     }
-    replayed.torn = opening.torn().cloned();
-    Ok((replayed, opening.into_journal()?))
 }
 
 /// Makes all rings and stages.
-fn build(replayed: Replayed, log: Log, config: &Config) -> Result<(Handle, Stages), PipelineError> {
-    let last = replayed.exchange.last_sequence();
+fn build(beginning: Beginning, log: Log, config: &Config) -> Result<(Handle, Stages), PipelineError> {
+    let last = beginning.exchange.last_sequence();
     let fused = config.topology.is_fused();
 
     let (control, control_consumer) = spsc::channel(CONTROL_RING)?;
     let shared = Shared::new(Clock::new(), control, config.topology.workers());
+    let is_halted = beginning.exchange.matcher().global_status() == TradingStatus::Halted;
+    shared.halted.store(is_halted, Ordering::Relaxed);
     let mut builder = broadcast::Builder::new(config.input_ring);
     for _ in 0..if fused { 2 } else { 3 } {
         builder.consumer(&[]);
@@ -319,22 +367,23 @@ fn build(replayed: Replayed, log: Log, config: &Config) -> Result<(Handle, Stage
     let output = Outlet::new(output);
     let durable = Cursor::new(last.0);
     let durable_reader = durable.reader();
+    shared.follow(durable.reader());
 
     let (journal_recorder, journal_collector) = recorder();
     let (publish_recorder, publish_collector) = recorder();
     let mut stages = Vec::with_capacity(5);
-    let sequencer = Sequencer::new(Arc::clone(&shared), control_consumer, input, last, replayed.last_time);
+    let sequencer = Sequencer::new(Arc::clone(&shared), control_consumer, input, last, beginning.time);
     stages.push(Stage::Sequencer(Box::new(sequencer)));
     let journaler = Journaler::new(Arc::clone(&shared), consumer(), log, durable, journal_recorder);
     stages.push(Stage::Journaler(Box::new(journaler)));
     let trading = if fused {
         let (core_recorder, collector) = recorder();
-        let (exchange, durable) = (replayed.exchange, durable_reader.clone());
+        let (exchange, durable) = (beginning.exchange, durable_reader.clone());
         let core = Core::new(Arc::clone(&shared), consumer(), exchange, output, durable, core_recorder);
         stages.push(Stage::Core(Box::new(core)));
         TradingCollector::Fused(collector)
     } else {
-        let (risk, matcher) = replayed.exchange.into_parts();
+        let (risk, matcher) = beginning.exchange.into_parts();
         let (decisions, decisions_consumer) = spsc::channel(config.input_ring)?;
         let (feedback, feedback_consumer) = spsc::channel(config.event_ring)?;
         let matched = Cursor::new(last.0);

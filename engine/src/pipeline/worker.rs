@@ -1,7 +1,7 @@
 //! A worker: a pinned thread that polls its stages in turn.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
 };
 
@@ -106,7 +106,11 @@ impl Stages {
         let Some(index) = self.running.iter().position(|running| running.name() == stage) else {
             return Progress::Finished;
         };
-        let progress = self.running[index].poll(batch);
+        let polled = catch_unwind(AssertUnwindSafe(|| self.running[index].poll(batch)));
+        let progress = polled.unwrap_or_else(|panic| {
+            self.shared.fail(format!("the {stage} stage panicked"));
+            resume_unwind(panic)
+        });
         if progress == Progress::Finished {
             let stage = self.running.remove(index);
             self.finished.push(stage);

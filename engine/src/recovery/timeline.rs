@@ -6,6 +6,7 @@ use std::{
     str::FromStr,
 };
 
+use super::snapshots::base_for_reading;
 use crate::{
     command::SequencedCommand,
     event::{Event, NoEvents},
@@ -182,8 +183,10 @@ impl Timeline {
     ///
     /// # Errors
     /// As `replay`.
-    pub fn replay_from(&self, _sequence: Sequence) -> Result<Replay, TimelineError> {
-        self.replay()
+    pub fn replay_from(&self, sequence: Sequence) -> Result<Replay, TimelineError> {
+        let base = base_for_reading(&FileStorage::read_only(&self.directory), sequence)?;
+        let (reader, exchange) = (base.reading, base.exchange);
+        Ok(Replay { reader, exchange, next: None, current: None, events: Vec::new() })
     }
 }
 

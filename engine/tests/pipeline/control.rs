@@ -181,7 +181,7 @@ fn the_control_lane_is_open_when_gateways_are_halted() {
         assert!(matches!(refused.unwrap()[0].event, Event::Refused { .. }));
         let created = lane.execute(Command::CreateAccount { account: AccountId(99) }).unwrap();
         assert_eq!(created[0].event, Event::AccountCreated { account: AccountId(99) });
-        pipeline.reopen(operator, TradingStatus::Open).unwrap();
+        lane.execute(Command::SetGlobalStatus { status: TradingStatus::Open }).unwrap();
         submit(&mut gateway, order(1));
         pipeline.shutdown().unwrap();
     }
@@ -346,4 +346,65 @@ fn an_operator_gets_all_events_of_a_large_mass_cancel() {
     let events = operator.execute(cancel).unwrap();
     assert_eq!(events.len(), orders as usize + 1);
     assert_eq!(operator.execute(cancel).unwrap().len(), 1);
+}
+
+#[test]
+fn nobody_opens_a_gateway_after_the_stop_and_those_before_are_served() {
+    let (handle, mut stages) = Pipeline::in_memory_unstarted(&Config::default()).unwrap();
+    let mut before = gateway(&handle);
+    submit(&mut before, Command::CreateAccount { account: AccountId(1) });
+    handle.stop();
+    assert!(matches!(handle.gateway(Cause::session(2)), Err(PipelineError::Closed)));
+    while stages.running().next().is_some() {
+        for stage in StageName::ALL {
+            stages.poll(stage, 8);
+        }
+    }
+    assert!(handle.collect([stages]).unwrap().exchange.account(AccountId(1)).is_some());
+}
+
+#[test]
+fn gateways_are_served_in_turn_however_many_there_are() {
+    const GATEWAYS: usize = 100;
+    let config = Config { gateway_ring: 64, ..Config::default() };
+    let (handle, mut stages) = Pipeline::in_memory_unstarted(&config).unwrap();
+    let mut events = handle.subscribe(Subscription::default()).unwrap();
+    let mut gateways: Vec<_> = (0..GATEWAYS).map(|_| gateway(&handle)).collect();
+    for gateway in &mut gateways {
+        for number in 0..64 {
+            submit(gateway, order(number));
+        }
+    }
+    handle.stop();
+    while stages.running().next().is_some() {
+        for stage in StageName::ALL {
+            // Fewer at once than there are gateways.
+            stages.poll(stage, 7);
+        }
+    }
+    let mut served = std::collections::BTreeMap::new();
+    events
+        .drain(usize::MAX, |published| {
+            let count: &mut usize = served.entry(published.gateway).or_default();
+            *count += 1;
+            let most = *count;
+            let least = if served.len() < GATEWAYS { 0 } else { *served.values().min().unwrap() };
+            assert!(most <= least + 1, "nobody is served twice before all others were");
+        })
+        .unwrap();
+}
+
+#[test]
+fn an_exchange_that_was_halted_is_halted_when_it_is_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config { segment_bytes: 2 << 20, ..Config::default() };
+    let pipeline = Pipeline::open(directory.path(), config.clone()).unwrap();
+    pipeline.halt(Cause::operator(1)).unwrap();
+    pipeline.shutdown().unwrap();
+    let pipeline = Pipeline::open(directory.path(), config).unwrap();
+    let mut gateway = gateway(&pipeline);
+    assert_eq!(gateway.submit(order(1)), Err(SubmitError::Halted));
+    let mut operator = pipeline.operator(Cause::operator(1)).unwrap();
+    operator.execute(Command::SetGlobalStatus { status: TradingStatus::Open }).unwrap();
+    submit(&mut gateway, order(1));
 }

@@ -2,8 +2,9 @@
 
 use engine::{
     event::Event,
-    journal::{Journal, MemoryStorage, Options},
+    journal::{Durability, FileStorage, Journal, MemoryStorage, Options, snapshot::list_snapshots},
     pipeline::{Config, Pipeline, PipelineError, ReceiveError, StageName, SubmitError, Subscription},
+    recovery::Timeline,
     types::Sequence,
 };
 
@@ -54,7 +55,7 @@ fn a_failing_journal_stops_the_exchange_and_loses_nothing_acknowledged() {
         for failing in 1..12 {
             for by_sync in [false, true] {
                 let storage = MemoryStorage::default();
-                let pipeline = Pipeline::open_memory_storage(storage.clone(), config(topology)).unwrap();
+                let pipeline = Pipeline::open_memory_storage(&storage, config(topology)).unwrap();
                 let mut events = pipeline.subscribe(Subscription::default()).unwrap();
                 let mut gateway = gateway(&pipeline);
                 if by_sync {
@@ -135,4 +136,56 @@ fn nothing_is_published_before_it_is_durable() {
         })
         .unwrap();
     assert_eq!(seen.last(), Some(&commands));
+}
+
+/// Live, replayed from the first command, and from the newest snapshot on: the same state, also when the exchange is
+/// reopened a dozen times in the middle of load, and also when the newest snapshot is no good.
+#[test]
+fn live_replayed_and_snapshot_with_tail_are_the_same() {
+    for topology in ["fused", "full"] {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config { durability: Durability::None, snapshot_every: Some(500), ..config(topology) };
+        let mut number = 0;
+        let mut from_snapshots = 0;
+        let mut last_hash = None;
+        for round in 0..12 {
+            let pipeline = Pipeline::open(directory.path(), config.clone()).unwrap();
+            let recovered = pipeline.recovered().clone();
+            assert!(last_hash.is_none_or(|hash| hash == recovered.state_hash), "round {round}");
+            assert_eq!(recovered.skipped.len(), usize::from(round == 9), "{:?}", recovered.skipped);
+            from_snapshots += u64::from(recovered.snapshot.is_some());
+            assert!(recovered.snapshot.is_none() || recovered.replayed < recovered.commands);
+            let mut gateway = gateway(&pipeline);
+            if round == 0 {
+                for command in setup() {
+                    submit(&mut gateway, command);
+                }
+            }
+            let made = pipeline.snapshots().made;
+            while pipeline.snapshots().made < made + 2 {
+                assert_eq!(pipeline.snapshots().failure, None);
+                submit(&mut gateway, order(number));
+                number += 1;
+            }
+            let stopped = pipeline.shutdown().unwrap();
+            let hash = stopped.exchange.state_hash();
+            let replayed = Timeline::open(directory.path()).unwrap();
+            let mut from_the_first = replayed.replay().unwrap();
+            from_the_first.run_to(stopped.exchange.last_sequence()).unwrap();
+            assert_eq!(from_the_first.exchange().state_hash(), hash);
+            assert_eq!(replayed.at(stopped.exchange.last_sequence()).unwrap().state_hash(), hash);
+            let storage = FileStorage::read_only(directory.path());
+            let snapshots = list_snapshots(&storage).unwrap();
+            assert_eq!(snapshots.len(), 2, "two are kept");
+            if round == 8 {
+                let file = directory.path().join(snapshots[0].to_string());
+                let mut bytes = std::fs::read(&file).unwrap();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                std::fs::write(&file, bytes).unwrap();
+            }
+            last_hash = Some(hash);
+        }
+        assert_eq!(from_snapshots, 11);
+    }
 }

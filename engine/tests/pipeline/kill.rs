@@ -19,7 +19,7 @@ const DIRECTORY: &str = "REPRISE_KILL_TEST_DIRECTORY";
 const KILLS: u64 = 50;
 
 fn config() -> Config {
-    Config { segment_bytes: 2 << 20, ..Config::default() }
+    Config { segment_bytes: 2 << 20, snapshot_every: Some(1_000), ..Config::default() }
 }
 
 /// The command at each sequence of every run.
