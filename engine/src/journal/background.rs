@@ -4,64 +4,194 @@
 //! holds the storage afterwards.
 
 use std::{
+    collections::VecDeque,
     io, mem,
     sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use super::storage::{Access, Segment, Storage};
+use super::{
+    space::Headroom,
+    storage::{Access, Segment, Storage},
+};
 
 /// Makes a segment, unless it was made before, and opens it.
-pub(super) fn prepare<S: Storage>(storage: &S, index: u32, bytes: u64, access: Access) -> io::Result<S::Segment> {
+pub(super) fn prepare<S: Storage>(
+    storage: &S,
+    index: u32,
+    bytes: u64,
+    access: Access,
+    headroom: &Headroom,
+) -> io::Result<S::Segment> {
     if !storage.segments()?.contains(&index) {
+        if !headroom.measure(storage) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         storage.create(index, bytes)?;
+        headroom.prepared(bytes);
     }
+    headroom.measure(storage);
     storage.open(index, access)
 }
 
-/// A thread that keeps segments ready.
+/// Whether space is all that was missing.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Which segments a [`Preparer`] makes.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// The first.
+    pub first: u32,
+    /// The length of each.
+    pub bytes: u64,
+    pub access: Access,
+    /// How many are kept ready, at least 1.
+    pub ahead: usize,
+    /// How often the disk is looked at while nothing else is to do.
+    pub space_interval: Duration,
+}
+
+/// A thread that keeps segments ready, and looks at what space there is. On a full disk it waits for space.
 #[derive(Debug)]
 pub(super) struct Preparer<G> {
-    /// Dropped first, which ends the thread.
-    ready: Option<Receiver<io::Result<G>>>,
+    shared: Arc<Ready<G>>,
     thread: Option<JoinHandle<()>>,
 }
 
+#[derive(Debug)]
+struct Ready<G> {
+    queue: Mutex<Queue<G>>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Queue<G> {
+    segments: VecDeque<G>,
+    /// The last try found no space.
+    full: bool,
+    /// Why the thread has ended by itself.
+    failure: Option<io::Error>,
+    /// The thread has ended, or should.
+    ended: bool,
+}
+
+impl<G> Ready<G> {
+    fn lock(&self) -> MutexGuard<'_, Queue<G>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, queue: MutexGuard<'a, Queue<G>>) -> MutexGuard<'a, Queue<G>> {
+        self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        self.lock().ended = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Tells that the thread has ended, whatever way it does.
+struct Ending<G>(Arc<Ready<G>>);
+
+impl<G> Drop for Ending<G> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 impl<G: Segment> Preparer<G> {
-    /// Starts to prepare segments from `first` on, and keeps `ahead` (at least 1) of them ready.
-    pub fn start<S>(storage: S, first: u32, bytes: u64, access: Access, ahead: usize) -> io::Result<Self>
+    /// Starts to prepare segments.
+    pub fn start<S>(storage: S, wanted: Wanted, headroom: Headroom) -> io::Result<Self>
     where
         S: Storage<Segment = G>,
     {
-        // One more is in the hands of the thread while it waits for room.
-        let (sender, receiver) = mpsc::sync_channel(ahead - 1);
-        let run = move |sender: SyncSender<io::Result<G>>| {
-            for index in first.. {
-                let prepared = prepare(&storage, index, bytes, access);
-                let failed = prepared.is_err();
-                if sender.send(prepared).is_err() || failed {
-                    return;
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("journal-prepare".to_owned()).spawn(move || run(sender))?;
-        Ok(Self { ready: Some(receiver), thread: Some(thread) })
+        let segments = VecDeque::with_capacity(wanted.ahead);
+        let queue = Mutex::new(Queue { segments, full: false, failure: None, ended: false });
+        let shared = Arc::new(Ready { queue, changed: Condvar::new() });
+        let ending = Ending(Arc::clone(&shared));
+        let run = move || keep_ready(&ending.0, &storage, &wanted, &headroom);
+        let thread = thread::Builder::new().name("journal-prepare".to_owned()).spawn(run)?;
+        Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Takes the next segment, and waits for it if need be.
+    /// Takes the next segment, and waits for it if need be. Without space for it, it is tried once more before that is
+    /// an error.
     pub fn next(&self) -> io::Result<G> {
-        let ended = || Err(io::Error::other("the thread that prepares segments has ended"));
-        self.ready.as_ref().and_then(|ready| ready.recv().ok()).unwrap_or_else(ended)
+        let mut queue = self.shared.lock();
+        let mut tries = 0;
+        loop {
+            if let Some(segment) = queue.segments.pop_front() {
+                self.shared.changed.notify_all();
+                return Ok(segment);
+            }
+            if queue.ended {
+                let ended = || io::Error::other("the thread that prepares segments has ended");
+                return Err(queue.failure.take().unwrap_or_else(ended));
+            }
+            if queue.full {
+                if tries > 0 {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                tries += 1;
+                queue.full = false;
+                self.shared.changed.notify_all();
+            }
+            queue = self.shared.wait(queue);
+        }
+    }
+}
+
+/// What the thread does until it should end.
+fn keep_ready<S: Storage>(ready: &Ready<S::Segment>, storage: &S, wanted: &Wanted, headroom: &Headroom) {
+    let mut next = Some(wanted.first);
+    loop {
+        let is_due = |queue: &Queue<S::Segment>| queue.segments.len() < wanted.ahead && next.is_some();
+        let mut queue = ready.lock();
+        while !queue.ended && (queue.full || !is_due(&queue)) {
+            let waited = ready.changed.wait_timeout(queue, wanted.space_interval);
+            let (again, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = again;
+            if timeout.timed_out() {
+                break;
+            }
+        }
+        if queue.ended {
+            return;
+        }
+        let index = next.filter(|_| is_due(&queue));
+        drop(queue);
+        let Some(index) = index else {
+            headroom.measure(storage);
+            continue;
+        };
+        let prepared = prepare(storage, index, wanted.bytes, wanted.access, headroom);
+        let mut queue = ready.lock();
+        match prepared {
+            Ok(segment) => {
+                queue.segments.push_back(segment);
+                queue.full = false;
+                next = index.checked_add(1);
+            }
+            Err(error) if is_full(&error) => queue.full = true,
+            Err(error) => {
+                queue.failure = Some(error);
+                return;
+            }
+        }
+        drop(queue);
+        ready.changed.notify_all();
     }
 }
 
 impl<G> Drop for Preparer<G> {
     fn drop(&mut self) {
-        self.ready = None;
+        self.shared.end();
         join(self.thread.take());
     }
 }
@@ -147,7 +277,7 @@ impl<G> Drop for Syncer<G> {
     }
 }
 
-fn lock<G>(shared: &Mutex<Shared<G>>) -> std::sync::MutexGuard<'_, Shared<G>> {
+fn lock<G>(shared: &Mutex<Shared<G>>) -> MutexGuard<'_, Shared<G>> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -56,6 +56,7 @@ mod prune;
 mod reader;
 mod scan;
 pub mod snapshot;
+mod space;
 pub mod storage;
 mod writer;
 
@@ -67,6 +68,7 @@ pub use prune::{Genesis, PruneError, Pruning, prune};
 pub use reader::JournalReader;
 pub use scan::{Tail, TornTail};
 pub use snapshot::{SnapshotError, SnapshotHeader, SnapshotName, SnapshotWriter};
+pub use space::Headroom;
 pub use storage::{FileStorage, MemoryStorage, Storage};
 pub use writer::Journal;
 
@@ -214,7 +216,15 @@ pub struct Options {
     pub durability: Durability,
     /// How many segments are kept ready ahead of use by a thread of their own. With 0 there is no such thread:
     /// rolling over makes the next segment while the commit waits.
+    ///
+    /// They are what can still be written when the disk is suddenly full. With 2, once they have been made, there is at
+    /// least one whole segment then: one may just have been taken, and the next not be made yet.
     pub segments_ahead: usize,
+    /// With less than this to append to, existing segments and free space together, [`Headroom::is_low`].
+    pub low_space_bytes: u64,
+    /// How often free space is looked at by the thread that keeps segments ready. Without it, it is looked at when the
+    /// journal is opened, and whenever a segment is made.
+    pub space_interval: Duration,
     /// How often written blocks are synced under [`Durability::Async`].
     pub sync_interval: Duration,
     /// The id of the journal, should it be created; else one is generated.
@@ -227,7 +237,9 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             block_bytes: 1 << 20,
             durability: Durability::Sync,
-            segments_ahead: 1,
+            segments_ahead: 2,
+            low_space_bytes: 256 << 20,
+            space_interval: Duration::from_secs(1),
             sync_interval: Duration::from_millis(20),
             journal_id: None,
         }

@@ -7,12 +7,13 @@ use std::{io, path::Path, sync::Arc};
 
 use super::{
     ChainHash, Durability, Epoch, FileStorage, Head, JournalError, JournalId, OpenError, Opening, Options, Storage,
-    background::{Preparer, Syncer, prepare},
+    background::{Preparer, Syncer, Wanted, prepare},
     layout::{
         BLOCK_HEADER_BYTES, BlockHeader, SECTOR_BYTES, SECTOR_PAYLOAD_BYTES, SectorPlace, SegmentHeader, encode_record,
         seal_sector, sectors_of,
     },
     scan::{Scan, io_error},
+    space::Headroom,
     storage::{Access, Segment},
 };
 use crate::{
@@ -45,6 +46,7 @@ pub struct Journal<S: Storage = FileStorage> {
     /// The sectors of one write: a segment's header, if need be, and a block.
     image: Box<[u8]>,
     poisoned: bool,
+    headroom: Headroom,
     preparer: Option<Preparer<S::Segment>>,
     syncer: Option<Syncer<S::Segment>>,
 }
@@ -95,20 +97,26 @@ impl<S: Storage> Journal<S> {
         };
         let start = || -> io::Result<_> {
             let segment = Arc::new(storage.open(place.index, access)?);
+            let ready = storage.segments()?.into_iter().filter(|&index| index > place.index).count() as u64;
+            let unwritten = place.bytes - place.offset + ready * options.segment_bytes;
+            let headroom = Headroom::new(unwritten, options.segment_bytes, options.low_space_bytes);
+            headroom.measure(&storage);
             let preparer = match options.segments_ahead {
                 0 => None,
                 ahead => {
-                    let first = place.index + 1;
-                    Some(Preparer::start(storage.clone(), first, options.segment_bytes, access, ahead)?)
+                    let bytes = options.segment_bytes;
+                    let space_interval = options.space_interval;
+                    let wanted = Wanted { first: place.index + 1, bytes, access, ahead, space_interval };
+                    Some(Preparer::start(storage.clone(), wanted, headroom.clone())?)
                 }
             };
             let syncer = match options.durability {
                 Durability::Async => Some(Syncer::start(options.sync_interval)?),
                 Durability::Sync | Durability::None => None,
             };
-            Ok((segment, preparer, syncer))
+            Ok((segment, headroom, preparer, syncer))
         };
-        let (segment, preparer, syncer) =
+        let (segment, headroom, preparer, syncer) =
             start().map_err(|source| io_error(&storage, Some(place.index), 0, head.sequence, source))?;
         Ok(Self {
             access,
@@ -125,6 +133,7 @@ impl<S: Storage> Journal<S> {
             block_bytes: BLOCK_HEADER_BYTES,
             image: vec![0; (1 + options.block_sectors_max()) * SECTOR_BYTES].into(),
             poisoned: false,
+            headroom,
             preparer,
             syncer,
             storage,
@@ -163,7 +172,7 @@ impl<S: Storage> Journal<S> {
     ///
     /// # Errors
     /// [`JournalError::Io`] when the write or its sync fails: whether the block is on disk is then not known until the
-    /// journal is opened again. From then on [`JournalError::Poisoned`]; nothing is tried a second time.
+    /// journal is opened again. The same when the disk is full and no prepared segment is left; [`Headroom`] warns of it. From then on [`JournalError::Poisoned`]; nothing is tried a second time.
     pub fn commit(&mut self) -> Result<Sequence, JournalError> {
         if self.poisoned {
             return Err(self.poisoned_error());
@@ -217,6 +226,12 @@ impl<S: Storage> Journal<S> {
     #[must_use]
     pub const fn appended(&self) -> Sequence {
         self.appended
+    }
+
+    /// A view, for any thread, of how much can still be appended.
+    #[must_use]
+    pub fn headroom(&self) -> Headroom {
+        self.headroom.clone()
     }
 
     /// The journal's id.
@@ -293,6 +308,7 @@ impl<S: Storage> Journal<S> {
             syncer.written(&self.segment)?;
         }
         self.offset += image_bytes as u64;
+        self.headroom.used(image_bytes as u64);
         self.head = Head { sequence: self.appended, hash, epoch: self.epoch };
         self.block_bytes = BLOCK_HEADER_BYTES;
         Ok(())
@@ -303,8 +319,9 @@ impl<S: Storage> Journal<S> {
         let index = self.segment_index.checked_add(1).ok_or_else(|| io::Error::other("no segment index is left"))?;
         let segment = match &self.preparer {
             Some(preparer) => preparer.next()?,
-            None => prepare(&self.storage, index, self.options.segment_bytes, self.access)?,
+            None => prepare(&self.storage, index, self.options.segment_bytes, self.access, &self.headroom)?,
         };
+        self.headroom.used(self.segment_bytes - self.offset);
         self.segment_bytes = segment.bytes()?;
         self.segment = Arc::new(segment);
         self.segment_index = index;

@@ -8,6 +8,7 @@ mod middle;
 mod pruning;
 mod round_trip;
 mod snapshots;
+mod space;
 
 use engine::{
     command::{Command, SequencedCommand},

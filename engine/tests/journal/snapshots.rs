@@ -26,7 +26,11 @@ pub fn header(head: Head) -> SnapshotHeader {
 }
 
 pub fn write<S: Storage>(storage: &S, head: Head) -> SnapshotName {
-    write_snapshot(storage, &header(head), |writer| write!(writer, "the state at {}", head.sequence)).unwrap()
+    try_write(storage, head).unwrap()
+}
+
+pub fn try_write<S: Storage>(storage: &S, head: Head) -> Result<SnapshotName, SnapshotError> {
+    write_snapshot(storage, &header(head), |writer| write!(writer, "the state at {}", head.sequence))
 }
 
 fn head(sequence: u64) -> Head {

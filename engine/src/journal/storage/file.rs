@@ -203,6 +203,12 @@ impl Storage for FileStorage {
         Ok(FileSegment { file: options.open(self.path(index, SUFFIX))?, sync_each })
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(&self.inner.directory)?;
+        // What only a privileged user could take does not count.
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     fn name(&self, index: u32) -> String {
         self.path(index, SUFFIX).display().to_string()
     }

@@ -15,7 +15,7 @@ use crate::journal::layout::SECTOR_BYTES;
 /// Segments in memory. Clones are handles to the same memory.
 ///
 /// Writes and syncs of segments are counted, and one of each can be made to fail, once. Creating and removing segments
-/// neither counts nor fails, and is durable at once.
+/// does not count, and is durable at once; creating fails only when the memory is [full](Self::set_capacity).
 ///
 /// Files are written in steps, which are counted, and of which one can be made to fail: to create one, each write, to
 /// sync it, to rename it, to sync the directory, to remove one.
@@ -39,6 +39,7 @@ struct Memory {
     renamed: Vec<(String, Option<MemoryFile>)>,
     file_steps: u64,
     fail_at_file_step: Option<u64>,
+    capacity: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -142,6 +143,18 @@ impl MemoryStorage {
         memory.fail_at_file_step = Some(memory.file_steps + count);
     }
 
+    /// Makes room for `bytes` in segments and files together, or for as much as there is memory. What is stored already
+    /// stays.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.memory().capacity = bytes;
+    }
+
+    /// Bytes in segments and files together.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.memory().used_bytes()
+    }
+
     /// A copy of a file's bytes, if there is one.
     #[must_use]
     pub fn file(&self, name: &str) -> Option<Vec<u8>> {
@@ -187,6 +200,15 @@ impl MemoryFile {
 }
 
 impl Memory {
+    fn used_bytes(&self) -> u64 {
+        let files = self.files.values().map(|file| file.bytes.len());
+        self.segments.values().map(Vec::len).chain(files).sum::<usize>() as u64
+    }
+
+    fn free_bytes(&self) -> u64 {
+        self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used_bytes()))
+    }
+
     fn file_step(&mut self) -> io::Result<()> {
         self.file_steps += 1;
         if self.fail_at_file_step == Some(self.file_steps) {
@@ -251,7 +273,11 @@ impl Storage for MemoryStorage {
     }
 
     fn create(&self, index: u32, bytes: u64) -> io::Result<()> {
-        self.memory().segments.insert(index, vec![0; bytes as usize]);
+        let mut memory = self.memory();
+        if memory.free_bytes() < bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        memory.segments.insert(index, vec![0; bytes as usize]);
         Ok(())
     }
 
@@ -264,6 +290,10 @@ impl Storage for MemoryStorage {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(MemorySegment { storage: self.clone(), place: Place::Segment(index), access })
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.memory().free_bytes())
     }
 
     fn name(&self, index: u32) -> String {
@@ -311,9 +341,13 @@ pub struct MemoryNewFile {
 
 impl io::Write for MemoryNewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Err(error) = self.storage.memory().file_step() {
+        let mut memory = self.storage.memory();
+        if let Err(error) = memory.file_step() {
             self.file.bytes.extend_from_slice(&bytes[..bytes.len() / 2]);
             return Err(error);
+        }
+        if memory.free_bytes() < (self.file.bytes.len() + bytes.len()) as u64 {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         self.file.bytes.extend_from_slice(bytes);
         Ok(bytes.len())

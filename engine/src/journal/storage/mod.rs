@@ -40,7 +40,8 @@ pub trait Storage: Clone + fmt::Debug + Send + 'static {
     /// Makes a segment of `bytes` zeros, itself and its name durable; after a crash there is all of it or none.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// What the operating system says; without space [`io::ErrorKind::StorageFull`] or
+    /// [`io::ErrorKind::QuotaExceeded`], and then nothing is left of it.
     fn create(&self, index: u32, bytes: u64) -> io::Result<()>;
 
     /// Removes a segment.
@@ -54,6 +55,12 @@ pub trait Storage: Clone + fmt::Debug + Send + 'static {
     /// # Errors
     /// What the operating system says.
     fn open(&self, index: u32, access: Access) -> io::Result<Self::Segment>;
+
+    /// Returns how many bytes more can be stored.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn free_bytes(&self) -> io::Result<u64>;
 
     /// The name of a segment, for messages.
     fn name(&self, index: u32) -> String;
