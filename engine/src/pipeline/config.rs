@@ -30,6 +30,9 @@ pub struct Config {
     pub batch: usize,
     /// The size of the journal's segments.
     pub segment_bytes: u64,
+    /// When less space than this is left for the journal, gateways are told
+    /// [`LowSpace`](super::SubmitError::LowSpace), and what is left serves halts, cancels and recovery.
+    pub low_space_bytes: u64,
     /// After how many commands a snapshot is made, by a thread that replays the journal aside; `None` for no snapshots.
     pub snapshot_every: Option<u64>,
 }
@@ -47,6 +50,7 @@ impl Default for Config {
             event_ring: 16_384,
             batch: 256,
             segment_bytes: crate::journal::Options::default().segment_bytes,
+            low_space_bytes: crate::journal::Options::default().low_space_bytes,
             snapshot_every: Some(1_000_000),
         }
     }

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     command::Command,
     event::SequencedEvent,
+    journal::Headroom,
     types::{Cause, Timestamp},
 };
 
@@ -24,6 +25,10 @@ pub enum SubmitError {
     /// The gateway's ring is full: the exchange takes less than is sent. Try again, or tell the user.
     #[error("busy: the gateway's ring is full; try again")]
     Busy,
+    /// The disk is nearly full: orders, transfers and requests of withdrawals are not taken until there is space again;
+    /// cancels and reductions are, and all that operators do.
+    #[error("low space: the journal's disk is nearly full; make room on it")]
+    LowSpace,
     /// The exchange is halted.
     #[error("halted: the exchange takes no commands from gateways")]
     Halted,
@@ -98,6 +103,9 @@ impl Gateway {
         if self.shared.halted.load(Ordering::Relaxed) || self.shared.halting.load(Ordering::Relaxed) > 0 {
             return Err(SubmitError::Halted);
         }
+        if self.shared.headroom.as_ref().is_some_and(Headroom::is_low) && can_wait(&command) {
+            return Err(SubmitError::LowSpace);
+        }
         let submission = self.submissions + 1;
         match self.ring.push(Submitted { submission, intended, cause: self.cause, behind_gateways: false, command }) {
             Ok(()) => {
@@ -109,6 +117,20 @@ impl Gateway {
             Err(spsc::PushError::Closed(_)) => Err(SubmitError::Closed),
         }
     }
+}
+
+/// Whether a command is one to be refused when the last space must be kept for others.
+const fn can_wait(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::PlaceLimit { .. }
+            | Command::PlaceMarketBuy { .. }
+            | Command::PlaceMarketSell { .. }
+            | Command::ReplaceOrder { .. }
+            | Command::Transfer { .. }
+            | Command::RequestWithdrawal { .. }
+            | Command::RequestWithdrawalOfAll { .. }
+    )
 }
 
 impl Clone for Gateway {

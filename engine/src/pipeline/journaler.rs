@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     command::SequencedCommand,
-    journal::{FileStorage, Journal, JournalError, MemoryStorage},
+    journal::{FileStorage, Headroom, Journal, JournalError, MemoryStorage},
     types::Sequence,
 };
 
@@ -91,6 +91,15 @@ impl Log {
             Self::Memory(journal) => Some(journal.commit()?),
         };
         Ok(())
+    }
+
+    /// What space is left; `None` where none is needed.
+    pub(super) fn headroom(&self) -> Option<Headroom> {
+        match self {
+            Self::Nowhere => None,
+            Self::Files(journal) => Some(journal.headroom()),
+            Self::Memory(journal) => Some(journal.headroom()),
+        }
     }
 
     pub(super) fn close(self) -> Result<(), JournalError> {

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     exchange::{AccountView, BookView},
+    journal::Headroom,
     types::{AccountId, MarketId, Sequence},
 };
 
@@ -149,6 +150,8 @@ pub(super) struct Shared {
     pub(super) halting: AtomicU32,
     failed: AtomicBool,
     failure: Mutex<Option<String>>,
+    /// What space the journal has left.
+    pub(super) headroom: Option<Headroom>,
     pub(super) gateways: Inbox<GatewayPort>,
     pub(super) subscribers: Inbox<SubscriberPort>,
     pub(super) account_queries: Inbox<AccountQuery>,
@@ -164,7 +167,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(clock: Clock, control: spsc::Producer<Submitted>, workers: usize) -> Arc<Self> {
+    pub(super) fn new(
+        clock: Clock,
+        control: spsc::Producer<Submitted>,
+        workers: usize,
+        headroom: Option<Headroom>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             clock,
             stopping: AtomicBool::new(false),
@@ -173,6 +181,7 @@ impl Shared {
             halting: AtomicU32::new(0),
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
+            headroom,
             gateways: Inbox::default(),
             subscribers: Inbox::default(),
             account_queries: Inbox::default(),

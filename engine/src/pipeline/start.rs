@@ -291,7 +291,12 @@ impl Handle {
 }
 
 fn journal_options(config: &Config) -> Options {
-    Options { durability: config.durability, segment_bytes: config.segment_bytes, ..Options::default() }
+    Options {
+        durability: config.durability,
+        segment_bytes: config.segment_bytes,
+        low_space_bytes: config.low_space_bytes,
+        ..Options::default()
+    }
 }
 
 /// A seed for hashes that nobody can guess.
@@ -350,7 +355,7 @@ fn build(beginning: Beginning, log: Log, config: &Config) -> Result<(Handle, Sta
     let fused = config.topology.is_fused();
 
     let (control, control_consumer) = spsc::channel(CONTROL_RING)?;
-    let shared = Shared::new(Clock::new(), control, config.topology.workers());
+    let shared = Shared::new(Clock::new(), control, config.topology.workers(), log.headroom());
     let is_halted = beginning.exchange.matcher().global_status() == TradingStatus::Halted;
     shared.halted.store(is_halted, Ordering::Relaxed);
     let mut builder = broadcast::Builder::new(config.input_ring);

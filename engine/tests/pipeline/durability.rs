@@ -1,11 +1,12 @@
 //! Acknowledged means durable, and a journal that fails stops the exchange.
 
 use engine::{
+    command::Command,
     event::Event,
     journal::{Durability, FileStorage, Journal, MemoryStorage, Options, snapshot::list_snapshots},
     pipeline::{Config, Pipeline, PipelineError, ReceiveError, StageName, SubmitError, Subscription},
     recovery::Timeline,
-    types::Sequence,
+    types::{AccountId, Cause, MarketId, Sequence, TradingStatus},
 };
 
 use super::{gateway, order, setup, submit};
@@ -187,5 +188,42 @@ fn live_replayed_and_snapshot_with_tail_are_the_same() {
             last_hash = Some(hash);
         }
         assert_eq!(from_snapshots, 11);
+    }
+}
+
+/// Orders stop at the watermark; what must get through gets through; and when there is space again, it goes on.
+#[test]
+fn a_disk_that_fills_up_stops_orders_and_nothing_else() {
+    for topology in ["fused", "full"] {
+        let storage = MemoryStorage::default();
+        let config = Config { low_space_bytes: 8 << 20, ..config(topology) };
+        storage.set_capacity(Some(14 << 20));
+        let pipeline = Pipeline::open_memory_storage(&storage, config.clone()).unwrap();
+        let mut gateway = gateway(&pipeline);
+        for command in setup() {
+            submit(&mut gateway, command);
+        }
+        let mut number = 0;
+        let refused = loop {
+            match gateway.submit(order(number)) {
+                Ok(_) => number += 1,
+                Err(SubmitError::Busy) => std::thread::yield_now(),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused, SubmitError::LowSpace);
+        submit(&mut gateway, Command::CancelAllOfAccount { account: AccountId(1) });
+        let operator = Cause::operator(1);
+        pipeline.halt(operator).unwrap();
+        let mut lane = pipeline.operator(operator).unwrap();
+        lane.execute(Command::CancelAllOfMarket { market: MarketId(0) }).unwrap();
+        lane.execute(Command::SetGlobalStatus { status: TradingStatus::Open }).unwrap();
+        storage.set_capacity(None);
+        while gateway.submit(order(number)) == Err(SubmitError::LowSpace) {
+            std::thread::yield_now();
+        }
+        let stopped = pipeline.shutdown().unwrap();
+        let reopened = Pipeline::open_memory_storage(&storage, config).unwrap();
+        assert_eq!(reopened.recovered().state_hash, stopped.exchange.state_hash());
     }
 }
