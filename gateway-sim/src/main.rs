@@ -1,7 +1,12 @@
 //! The load simulator's binary: reads the command line, runs, prints the report.
 #![forbid(unsafe_code)]
 
-use std::{fs::File, path::PathBuf, process::ExitCode};
+use std::{
+    fs::OpenOptions,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result};
 use engine::pipeline::PipelineError;
@@ -50,13 +55,22 @@ fn describe(error: &anyhow::Error) -> String {
 fn run(task: &Task, json: Option<PathBuf>) -> Result<Report> {
     if let Some(path) = &json {
         // Rather now than after the run.
-        File::create(path).with_context(|| format!("cannot write the report to {}", path.display()))?;
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| format!("cannot write the report to {}", path.display()))?;
     }
     let report = match task {
         Task::Load(load) => load::run(load)?,
         Task::Replay(replay) => replay::run(replay)?,
     };
-    print!("{report}");
+    // Whoever reads may have read enough.
+    if let Err(error) = write!(io::stdout(), "{report}")
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        return Err(error).context("cannot print the report");
+    }
     if let Some(path) = &json {
         report.write_json(path)?;
     }

@@ -2,20 +2,25 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use engine::{
     exchange::Exchange,
     pipeline::{Config, Counters, Latency, Pipeline},
+    recovery::Timeline,
 };
 use tempfile::TempDir;
 
 use crate::{
     machine::{COMMIT, Machine, file_system_of},
+    progress::Progress,
     report::Report,
 };
+
+/// Opening that takes longer shows how it is going.
+const SHOW_PROGRESS_AFTER: Duration = Duration::from_secs(1);
 
 /// A running exchange in a directory of its own.
 pub struct Session {
@@ -88,11 +93,27 @@ impl Session {
         let (topology, wait, durability) =
             (config.topology.to_string(), config.wait.to_string(), config.durability.to_string());
         let begun = Instant::now();
-        let reopened = Pipeline::open(&path, config)
-            .with_context(|| format!("cannot open the exchange in {} again", path.display()))?;
+        let mut progress: Option<Progress> = None;
+        let last = stopped.exchange.last_sequence();
+        let reopened = Pipeline::open_with_progress(&path, config, &mut |sequence| {
+            if begun.elapsed() > SHOW_PROGRESS_AFTER {
+                progress.get_or_insert_with(|| Progress::start("commands", last.0)).update(sequence.0, String::new);
+            }
+        })
+        .with_context(|| format!("cannot open the exchange in {} again", path.display()))?;
         let reopen_seconds = begun.elapsed().as_secs_f64();
         let recovered = reopened.recovered().clone();
+        if let Some(progress) = progress {
+            progress.finish();
+        }
         reopened.shutdown().context("the reopened exchange failed")?;
+        let begun = Instant::now();
+        let mut replay = Timeline::open(&path)?.replay()?;
+        let mut replay_commands = 0;
+        while replay.skip()?.is_some() {
+            replay_commands += 1;
+        }
+        let replay_seconds = begun.elapsed().as_secs_f64();
         drop(temporary);
 
         let Measured { before, after, seconds, latency } = measured;
@@ -118,7 +139,11 @@ impl Session {
             state_hash: stopped.exchange.state_hash().to_string(),
             state_hash_reopened: recovered.state_hash.to_string(),
             reopen_seconds,
-            reopen_commands: recovered.commands,
+            reopen_snapshot: recovered.snapshot.map(|snapshot| snapshot.sequence.0),
+            reopen_replayed: recovered.replayed,
+            state_hash_replayed: replay.exchange().state_hash().to_string(),
+            replay_seconds,
+            replay_commands,
             load: None,
             replay: None,
             oracle: None,

@@ -58,8 +58,16 @@ pub struct Report {
     pub state_hash_reopened: String,
     /// How long opening took.
     pub reopen_seconds: f64,
-    /// How many commands were replayed for it.
-    pub reopen_commands: u64,
+    /// The last sequence in the snapshot that opening began with, if there was one.
+    pub reopen_snapshot: Option<u64>,
+    /// How many commands were replayed behind it.
+    pub reopen_replayed: u64,
+    /// The state when the whole journal was replayed from its first command.
+    pub state_hash_replayed: String,
+    /// How long that took.
+    pub replay_seconds: f64,
+    /// How many commands that were.
+    pub replay_commands: u64,
     /// Of a load.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadFigures>,
@@ -78,7 +86,9 @@ impl Report {
     /// Whether the journal held every command and led back to the same state.
     #[must_use]
     pub fn reopened_to_the_same_state(&self) -> bool {
-        self.state_hash == self.state_hash_reopened && self.reopen_commands == self.setup_commands + self.commands
+        self.state_hash == self.state_hash_reopened
+            && self.state_hash == self.state_hash_replayed
+            && self.replay_commands == self.setup_commands + self.commands
     }
 
     /// Writes it as JSON.
@@ -170,17 +180,22 @@ mod tests {
         let equal = Report {
             setup_commands: 3,
             commands: 4,
-            reopen_commands: 7,
+            replay_commands: 7,
             state_hash: "aa".to_owned(),
             state_hash_reopened: "aa".to_owned(),
+            state_hash_replayed: "aa".to_owned(),
             ..Report::default()
         };
         assert!(equal.reopened_to_the_same_state());
-        assert!(equal.to_string().contains("aa (equal; 7 commands"), "{equal}");
-        let other = Report { state_hash_reopened: "bb".to_owned(), ..equal.clone() };
-        assert!(!other.reopened_to_the_same_state());
-        assert!(other.to_string().contains("bb (DIFFERENT; 7 commands"), "{other}");
-        assert!(!Report { reopen_commands: 6, ..equal }.reopened_to_the_same_state());
+        assert_eq!(equal.to_string().matches("aa (equal; ").count(), 2, "{equal}");
+        for other in [
+            Report { state_hash_reopened: "bb".to_owned(), ..equal.clone() },
+            Report { state_hash_replayed: "bb".to_owned(), ..equal.clone() },
+        ] {
+            assert!(!other.reopened_to_the_same_state());
+            assert!(other.to_string().contains("bb (DIFFERENT; "), "{other}");
+        }
+        assert!(!Report { replay_commands: 6, ..equal }.reopened_to_the_same_state());
     }
 
     #[test]

@@ -118,15 +118,31 @@ impl fmt::Display for Report {
             None => {}
         }
         line(&mut text, "state", &self.state_hash);
+        let verdict = |hash: &str| if hash == self.state_hash { "equal" } else { "DIFFERENT" };
+        let from = self.reopen_snapshot.map_or_else(
+            || "no snapshot".to_owned(),
+            |sequence| format!("the snapshot at sequence {}", grouped(sequence)),
+        );
         line(
             &mut text,
             "reopened",
             format_args!(
-                "{} ({}; {} commands replayed in {:.3} s)",
+                "{} ({}; {:.3} s from {from}, {} commands replayed)",
                 self.state_hash_reopened,
-                if self.reopened_to_the_same_state() { "equal" } else { "DIFFERENT" },
-                grouped(self.reopen_commands),
-                self.reopen_seconds
+                verdict(&self.state_hash_reopened),
+                self.reopen_seconds,
+                grouped(self.reopen_replayed),
+            ),
+        );
+        line(
+            &mut text,
+            "replayed",
+            format_args!(
+                "{} ({}; all {} commands from the first in {:.3} s)",
+                self.state_hash_replayed,
+                verdict(&self.state_hash_replayed),
+                grouped(self.replay_commands),
+                self.replay_seconds,
             ),
         );
         formatter.write_str(&text)
