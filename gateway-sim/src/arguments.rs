@@ -102,6 +102,9 @@ struct RunArguments {
     /// Leaves the workers to the scheduler instead of pinning them to cores.
     #[arg(long)]
     no_pin: bool,
+    /// After how many commands a snapshot is made aside; 0 for none.
+    #[arg(long, value_name = "COMMANDS", default_value_t = 1_000_000)]
+    snapshot_every: u64,
     /// An empty directory for the journal, which is kept; without it a temporary one.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -127,6 +130,7 @@ impl RunArguments {
             force_busy_spin: self.force_busy_spin,
             pin: !self.no_pin,
             durability: self.durability,
+            snapshot_every: (self.snapshot_every > 0).then_some(self.snapshot_every),
             ..Config::default()
         }
     }
