@@ -1,0 +1,64 @@
+//! The commands that every run of the exchange takes: the load simulator's flow, generated beforehand.
+
+use engine::command::Command;
+use gateway_sim::{flow::FlowSpecification, report::text::grouped};
+
+/// Commands to be timed, and those that come before.
+pub struct Workload {
+    /// A word for it.
+    pub name: &'static str,
+    /// Assets, markets, accounts, deposits and the orders that rest; not timed.
+    pub setup: Vec<Command>,
+    /// What is timed.
+    pub flow: Vec<Command>,
+    specification: FlowSpecification,
+}
+
+/// Of ten accounts six keep four quotes, one keeps four orders far away, and one keeps one.
+const RESTING_ORDERS_PER_TEN_ACCOUNTS: u32 = 29;
+
+impl Workload {
+    /// About 1,000 resting orders in one market.
+    #[must_use]
+    pub fn shallow(commands: usize) -> Self {
+        Self::new("shallow", FlowSpecification { seed: 1, accounts: 350, markets: 1, gateways: 1 }, commands)
+    }
+
+    /// About 100,000 resting orders in ten markets.
+    #[must_use]
+    pub fn deep(commands: usize) -> Self {
+        Self::new("deep", FlowSpecification { seed: 1, accounts: 34_490, markets: 10, gateways: 1 }, commands)
+    }
+
+    fn new(name: &'static str, specification: FlowSpecification, commands: usize) -> Self {
+        let (setup, mut flows) = specification.start();
+        let flow = flows[0].by_ref().take(commands).collect();
+        Self { name, setup, flow, specification }
+    }
+
+    /// How many orders rest before the timed commands, and within a few during them.
+    #[must_use]
+    pub const fn resting_orders(&self) -> u32 {
+        self.specification.accounts / 10 * RESTING_ORDERS_PER_TEN_ACCOUNTS
+    }
+
+    /// What it is, on one line.
+    #[must_use]
+    pub fn description(&self) -> String {
+        let FlowSpecification { seed, accounts, markets, .. } = self.specification;
+        format!(
+            "workload: gateway-sim flow, seed {seed}, {} resting orders, {} accounts, {markets} markets; {} commands \
+             after a setup of {}; 42 % new orders, 42 % cancels, 12 % crossing, 4 % other",
+            grouped(self.resting_orders().into()),
+            grouped(accounts.into()),
+            grouped(self.flow.len() as u64),
+            grouped(self.setup.len() as u64),
+        )
+    }
+
+    /// All commands, setup and flow.
+    #[must_use]
+    pub const fn commands(&self) -> usize {
+        self.setup.len() + self.flow.len()
+    }
+}
