@@ -41,6 +41,9 @@ struct Options {
     /// How many items go through each ring.
     #[arg(long, default_value = "4000000", global = true)]
     items: NonZeroUsize,
+    /// How many accounts the deep workloads have, about three resting orders each.
+    #[arg(long, default_value = "34490", value_parser = clap::value_parser!(u32).range(10..=1_000_000), global = true)]
+    deep_accounts: u32,
     /// Where journals are made, in directories that are removed again; by default where temporary files belong.
     #[arg(long, global = true)]
     directory: Option<PathBuf>,
@@ -62,6 +65,8 @@ pub struct Settings {
     pub book_commands: usize,
     /// Items through each ring.
     pub items: u64,
+    /// How many accounts the deep workloads have, at least 10; about three resting orders each.
+    pub deep_accounts: u32,
     /// Where journals are made.
     pub directory: PathBuf,
     /// Where the report is also written.
@@ -79,6 +84,7 @@ impl Arguments {
             commands: options.commands.get(),
             book_commands: options.book_commands.get(),
             items: options.items.get() as u64,
+            deep_accounts: options.deep_accounts,
             directory: options.directory.clone().unwrap_or_else(std::env::temp_dir),
             json: options.json.clone(),
         }

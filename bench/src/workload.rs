@@ -24,10 +24,10 @@ impl Workload {
         Self::new("shallow", FlowSpecification { seed: 1, accounts: 350, markets: 1, gateways: 1 }, commands)
     }
 
-    /// About 100,000 resting orders in ten markets.
+    /// Many resting orders, about three for each account, in ten markets.
     #[must_use]
-    pub fn deep(commands: usize) -> Self {
-        Self::new("deep", FlowSpecification { seed: 1, accounts: 34_490, markets: 10, gateways: 1 }, commands)
+    pub fn deep(accounts: u32, commands: usize) -> Self {
+        Self::new("deep", FlowSpecification { seed: 1, accounts, markets: 10, gateways: 1 }, commands)
     }
 
     fn new(name: &'static str, specification: FlowSpecification, commands: usize) -> Self {
@@ -47,7 +47,7 @@ impl Workload {
     pub fn description(&self) -> String {
         let FlowSpecification { seed, accounts, markets, .. } = self.specification;
         format!(
-            "workload: gateway-sim flow, seed {seed}, {} resting orders, {} accounts, {markets} markets; {} commands \
+            "workload: gateway-sim flow, seed {seed}, {} resting orders, {} accounts, markets: {markets}; {} commands \
              after a setup of {}; 42 % new orders, 42 % cancels, 12 % crossing, 4 % other",
             grouped(self.resting_orders().into()),
             grouped(accounts.into()),

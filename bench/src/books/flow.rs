@@ -49,10 +49,10 @@ impl BookFlow {
         Self::new("shallow", 350, commands)
     }
 
-    /// About 100,000 resting orders.
+    /// Many resting orders, about three for each account.
     #[must_use]
-    pub fn deep(commands: usize) -> Self {
-        Self::new("deep", 34_490, commands)
+    pub fn deep(accounts: u32, commands: usize) -> Self {
+        Self::new("deep", accounts, commands)
     }
 
     fn new(name: &'static str, accounts: u32, count: usize) -> Self {
