@@ -21,6 +21,8 @@ pub enum Part {
     Throughput,
     /// The exchange alone: in line, durable, reopened.
     Exchange,
+    /// The exchange under attack by accounts that always overdraw.
+    Overdrafts,
     /// The rings and their peers.
     Rings,
     /// The book and its peers.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! arguments ─► run ─► throughput   in line, pipeline, replay: the same commands, the same end state
+//!                  ├► overdrafts   the pipeline under attack
 //!                  ├► rings        items from thread to thread, ours and the peers'
 //!                  └► books        limit orders and cancels, the whole exchange and the peers' books
 //!                                  └► report: text, JSON
@@ -12,6 +13,8 @@
 
 pub mod arguments;
 pub mod books;
+pub mod drive;
+pub mod overdrafts;
 pub mod report;
 pub mod rings;
 pub mod run;

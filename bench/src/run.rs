@@ -6,6 +6,7 @@ use gateway_sim::machine::{COMMIT, Machine};
 use crate::{
     arguments::{Part, Settings},
     books::Books,
+    overdrafts::Overdrafts,
     report::{Report, load_average},
     rings::Rings,
     throughput::Throughput,
@@ -19,11 +20,15 @@ pub fn run(settings: &Settings) -> Result<Report> {
     let wants = |part| settings.part == part || settings.part == Part::Throughput;
     let load_before = load_average();
     let mut throughput = wants(Part::Exchange).then(|| Throughput::new(settings));
+    let mut overdrafts = wants(Part::Overdrafts).then(|| Overdrafts::new(settings));
     let mut rings = wants(Part::Rings).then(|| Rings::new(settings));
     let mut books = wants(Part::Books).then(|| Books::new(settings));
     for _ in 0..settings.rounds {
         if let Some(throughput) = &mut throughput {
             throughput.round()?;
+        }
+        if let Some(overdrafts) = &mut overdrafts {
+            overdrafts.round()?;
         }
         if let Some(rings) = &mut rings {
             rings.round();
@@ -34,7 +39,8 @@ pub fn run(settings: &Settings) -> Result<Report> {
     }
     let mut sections = Vec::new();
     let mut failures = Vec::new();
-    let parts = [throughput.map(Throughput::finish), rings.map(Rings::finish), books.map(Books::finish)];
+    let overdrafts = overdrafts.map(Overdrafts::finish);
+    let parts = [throughput.map(Throughput::finish), overdrafts, rings.map(Rings::finish), books.map(Books::finish)];
     for (part_sections, part_failures) in parts.into_iter().flatten() {
         sections.extend(part_sections);
         failures.extend(part_failures);

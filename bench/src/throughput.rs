@@ -1,23 +1,17 @@
 //! The whole exchange, as fast as it takes commands: in line, through the pipeline, and out of its journal.
 
-use std::{
-    path::{Path, PathBuf},
-    thread,
-    time::Instant,
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use engine::{
-    command::Command,
-    exchange::Exchange,
-    journal::{Durability, FileStorage, Journal, Options},
-    pipeline::{Config, Gateway, Handle, Pipeline, SubmitError},
-    types::{Cause, Sequence, Timestamp},
+    journal::Durability,
+    pipeline::{Config, Pipeline},
 };
 use gateway_sim::machine::file_system_of;
 
 use crate::{
     arguments::Settings,
+    drive::{in_line, piped, replayed},
     report::{Figure, Section},
     tally::{EndState, Tally},
     workload::Workload,
@@ -46,15 +40,6 @@ struct WorkloadRuns {
     replay: Vec<f64>,
     expected: Option<EndState>,
     failures: Vec<String>,
-}
-
-/// One run's speed and end.
-struct Outcome {
-    /// Of the flow, without the setup.
-    flow_seconds: f64,
-    /// Of setup and flow.
-    all_seconds: f64,
-    end: EndState,
 }
 
 impl Throughput {
@@ -205,73 +190,4 @@ fn config(durability: Durability) -> Config {
 fn temporary(directory: &Path) -> Result<tempfile::TempDir> {
     let made = tempfile::Builder::new().prefix("bench-").tempdir_in(directory);
     made.with_context(|| format!("cannot make a directory in {}; give another with --directory", directory.display()))
-}
-
-/// The state machine alone, on this thread.
-fn in_line(workload: &Workload) -> Outcome {
-    let (mut exchange, mut tally) = (Exchange::new(), Tally::default());
-    let mut apply = |commands: &[Command]| {
-        for command in commands {
-            let sequence = exchange.last_sequence().next();
-            exchange.apply(sequence, Timestamp(0), command, &mut tally);
-        }
-    };
-    let begun = Instant::now();
-    apply(&workload.setup);
-    let set_up = Instant::now();
-    apply(&workload.flow);
-    let (flow_seconds, all_seconds) = (set_up.elapsed().as_secs_f64(), begun.elapsed().as_secs_f64());
-    Outcome { flow_seconds, all_seconds, end: EndState::new(&exchange, tally) }
-}
-
-/// Through a running pipeline, as fast as it takes commands.
-fn piped(pipeline: Pipeline, workload: &Workload) -> Result<Outcome> {
-    let mut gateway = pipeline.gateway(Cause::session(1))?;
-    let begun = Instant::now();
-    submit_all(&mut gateway, &workload.setup)?;
-    await_published(&pipeline, workload.setup.len())?;
-    let set_up = Instant::now();
-    submit_all(&mut gateway, &workload.flow)?;
-    await_published(&pipeline, workload.commands())?;
-    let (flow_seconds, all_seconds) = (set_up.elapsed().as_secs_f64(), begun.elapsed().as_secs_f64());
-    let stopped = pipeline.shutdown().context("the exchange failed")?;
-    let end = EndState::of_pipeline(&stopped.exchange, &stopped.counters);
-    Ok(Outcome { flow_seconds, all_seconds, end })
-}
-
-fn submit_all(gateway: &mut Gateway, commands: &[Command]) -> Result<()> {
-    for command in commands {
-        while let Err(error) = gateway.submit(*command) {
-            if error != SubmitError::Busy {
-                return Err(error).context("the exchange stopped during the run");
-            }
-            thread::yield_now();
-        }
-    }
-    Ok(())
-}
-
-fn await_published(handle: &Handle, commands: usize) -> Result<()> {
-    while handle.counters().commands < commands as u64 {
-        if let Some(reason) = handle.failure() {
-            bail!("the exchange stopped during the run: {reason}");
-        }
-        thread::yield_now();
-    }
-    Ok(())
-}
-
-/// From the journal, as a start does it.
-fn replayed(directory: &Path) -> Result<Outcome> {
-    let begun = Instant::now();
-    let (mut exchange, mut tally) = (Exchange::new(), Tally::default());
-    for command in Journal::open(FileStorage::lock(directory)?, Options::default())? {
-        let command = command?;
-        exchange.apply(command.sequence, command.time, &command.command, &mut tally);
-    }
-    let all_seconds = begun.elapsed().as_secs_f64();
-    if exchange.last_sequence() == Sequence(0) {
-        bail!("the journal is empty");
-    }
-    Ok(Outcome { flow_seconds: all_seconds, all_seconds, end: EndState::new(&exchange, tally) })
 }
