@@ -1,0 +1,94 @@
+//! The command line.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Measures the exchange, its rings and its book beside their peers, and checks every run's outcome.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "bench")]
+pub struct Arguments {
+    #[command(subcommand)]
+    part: Option<Part>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Part {
+    /// Everything below in one run, its rounds interleaved; the default.
+    Throughput,
+    /// The exchange alone: in line, durable, reopened.
+    Exchange,
+    /// The exchange under attack by accounts that always overdraw.
+    Overdrafts,
+    /// The rings and their peers.
+    Rings,
+    /// The book and its peers.
+    Books,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Options {
+    /// How often everything is measured; figures are medians.
+    #[arg(long, default_value = "5", global = true)]
+    rounds: NonZeroUsize,
+    /// How many commands each run of the exchange takes, after its setup.
+    #[arg(long, default_value = "1000000", global = true)]
+    commands: NonZeroUsize,
+    /// How many limit orders and cancels each book takes.
+    #[arg(long, default_value = "500000", global = true)]
+    book_commands: NonZeroUsize,
+    /// How many items go through each ring.
+    #[arg(long, default_value = "4000000", global = true)]
+    items: NonZeroUsize,
+    /// How many accounts the deep workloads have, about three resting orders each.
+    #[arg(long, default_value = "34490", value_parser = clap::value_parser!(u32).range(10..=1_000_000), global = true)]
+    deep_accounts: u32,
+    /// Where journals are made, in directories that are removed again; by default where temporary files belong.
+    #[arg(long, global = true)]
+    directory: Option<PathBuf>,
+    /// Writes the report there as well.
+    #[arg(long, global = true)]
+    json: Option<PathBuf>,
+}
+
+/// What to measure, and how much of it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What is measured.
+    pub part: Part,
+    /// How often, at least once.
+    pub rounds: usize,
+    /// Commands in each run of the exchange, after its setup.
+    pub commands: usize,
+    /// Limit orders and cancels in each run of a book, after its setup.
+    pub book_commands: usize,
+    /// Items through each ring.
+    pub items: u64,
+    /// How many accounts the deep workloads have, at least 10; about three resting orders each.
+    pub deep_accounts: u32,
+    /// Where journals are made.
+    pub directory: PathBuf,
+    /// Where the report is also written.
+    pub json: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// What the command line asks for.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let options = &self.options;
+        Settings {
+            part: self.part.unwrap_or(Part::Throughput),
+            rounds: options.rounds.get(),
+            commands: options.commands.get(),
+            book_commands: options.book_commands.get(),
+            items: options.items.get() as u64,
+            deep_accounts: options.deep_accounts,
+            directory: options.directory.clone().unwrap_or_else(std::env::temp_dir),
+            json: options.json.clone(),
+        }
+    }
+}

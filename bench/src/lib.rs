@@ -1,0 +1,23 @@
+//! Benchmarks of the exchange as a whole, of its rings and of its book, beside the best of their peers.
+//!
+//! ```text
+//! arguments ─► run ─► throughput   in line, pipeline, replay: the same commands, the same end state
+//!                  ├► overdrafts   the pipeline under attack
+//!                  ├► rings        items from thread to thread, ours and the peers'
+//!                  └► books        limit orders and cancels, the whole exchange and the peers' books
+//!                                  └► report: text, JSON
+//! ```
+//!
+//! Every figure is the median over interleaved rounds, and every run is checked: a fast wrong run is an error.
+#![forbid(unsafe_code)]
+
+pub mod arguments;
+pub mod books;
+pub mod drive;
+pub mod overdrafts;
+pub mod report;
+pub mod rings;
+pub mod run;
+pub mod tally;
+pub mod throughput;
+pub mod workload;

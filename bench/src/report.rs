@@ -1,0 +1,192 @@
+//! What was measured, for people and as JSON.
+
+use std::fmt;
+
+use gateway_sim::{machine::Machine, report::text::grouped};
+use serde::Serialize;
+
+/// All of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The machine.
+    pub machine: Machine,
+    /// The commit that was built.
+    pub commit: String,
+    /// Over how many rounds figures are medians.
+    pub rounds: usize,
+    /// The machine's load average before the run: of the last minute, five and fifteen.
+    pub load_average_before: String,
+    /// The same after the run.
+    pub load_average_after: String,
+    /// The figures.
+    pub sections: Vec<Section>,
+    /// What of ours ended wrongly; there must be nothing.
+    pub failures: Vec<String>,
+}
+
+/// Figures of one kind.
+#[derive(Clone, Debug, Serialize)]
+pub struct Section {
+    /// What they are of.
+    pub title: String,
+    /// Under what they were measured, a line each.
+    pub conditions: Vec<String>,
+    /// What is counted per second.
+    pub unit: &'static str,
+    /// In the order in which they are shown.
+    pub figures: Vec<Figure>,
+}
+
+/// One figure.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    /// Of what.
+    pub name: String,
+    /// How it ran: durability, topology, size of items.
+    pub setting: String,
+    /// The median of the samples, per second; 0 when there are none.
+    pub median: f64,
+    /// The least of the samples.
+    pub least: f64,
+    /// The most of the samples.
+    pub most: f64,
+    /// One for each round, per second.
+    pub samples: Vec<f64>,
+    /// How it compares.
+    pub ratio: Option<Ratio>,
+    /// What it should be at least.
+    pub target: Option<f64>,
+    /// Whether the outcome was the right one, and if not, how it differs.
+    pub outcome: String,
+}
+
+/// A comparison with another figure of the section.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ratio {
+    /// The other figure.
+    pub to: String,
+    /// The median of the rounds' ratios.
+    pub median: f64,
+}
+
+impl Figure {
+    /// A figure from its samples.
+    #[must_use]
+    pub fn new(name: impl Into<String>, setting: impl Into<String>, samples: &[f64], outcome: String) -> Self {
+        let least = samples.iter().copied().fold(f64::INFINITY, f64::min);
+        Self {
+            name: name.into(),
+            setting: setting.into(),
+            median: median(samples),
+            least: if samples.is_empty() { 0.0 } else { least },
+            most: samples.iter().copied().fold(0.0, f64::max),
+            samples: samples.to_vec(),
+            ratio: None,
+            target: None,
+            outcome,
+        }
+    }
+
+    /// The figure with its ratio to another, round by round.
+    #[must_use]
+    pub fn compared_to(mut self, to: &str, samples: &[f64]) -> Self {
+        if self.samples.len() == samples.len() && !samples.is_empty() {
+            let ratios: Vec<f64> = self.samples.iter().zip(samples).map(|(own, other)| own / other).collect();
+            self.ratio = Some(Ratio { to: to.to_owned(), median: median(&ratios) });
+        }
+        self
+    }
+
+    /// The figure with what it should be at least.
+    #[must_use]
+    pub const fn with_target(mut self, target: f64) -> Self {
+        self.target = Some(target);
+        self
+    }
+}
+
+/// The median; 0 of nothing.
+///
+/// ```
+/// use bench::report::median;
+/// assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+/// assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+/// ```
+#[must_use]
+pub fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => 0.0,
+        length if length % 2 == 1 => sorted[middle],
+        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    }
+}
+
+/// The machine's load average as the system tells it.
+#[must_use]
+pub fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let fields: Vec<&str> = text.split_ascii_whitespace().take(3).collect();
+    if fields.is_empty() { "unknown".to_owned() } else { fields.join(" ") }
+}
+
+fn millions(per_second: f64) -> String {
+    if per_second >= 10_000.0 {
+        format!("{:.2} M/s", per_second / 1e6)
+    } else {
+        format!("{}/s", grouped(per_second as u64))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let machine = &self.machine;
+        writeln!(formatter, "machine   {}, {} cores, {}", machine.processor, machine.cores, machine.kernel)?;
+        writeln!(formatter, "commit    {}", self.commit)?;
+        writeln!(
+            formatter,
+            "rounds    {}, interleaved; figures are medians, with the least and the most",
+            self.rounds
+        )?;
+        writeln!(formatter, "load      {} before, {} after", self.load_average_before, self.load_average_after)?;
+        for section in &self.sections {
+            write!(formatter, "\n{section}")?;
+        }
+        for failure in &self.failures {
+            writeln!(formatter, "\nFAILED: {failure}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{} ({} per second)", self.title, self.unit)?;
+        for condition in &self.conditions {
+            writeln!(formatter, "  {condition}")?;
+        }
+        let width = |of: fn(&Figure) -> usize| self.figures.iter().map(of).max().unwrap_or(0);
+        let names = width(|figure| figure.name.chars().count());
+        let settings = width(|figure| figure.setting.chars().count());
+        for figure in &self.figures {
+            write!(formatter, "  {:names$}  {:settings$}", figure.name, figure.setting)?;
+            if figure.samples.is_empty() {
+                writeln!(formatter, "  {}", figure.outcome)?;
+                continue;
+            }
+            let range = format!("({} to {})", millions(figure.least), millions(figure.most));
+            write!(formatter, "  {:>12}  {range:28}", millions(figure.median))?;
+            let ratio = figure.ratio.as_ref();
+            let ratio = ratio.map_or_else(String::new, |ratio| format!("{:.2} of {}", ratio.median, ratio.to));
+            write!(formatter, "  {ratio:24}  {}", figure.outcome)?;
+            if let Some(target) = figure.target {
+                let met = if figure.median >= target { "met" } else { "MISSED" };
+                write!(formatter, "; target {} {met}", millions(target))?;
+            }
+            writeln!(formatter)?;
+        }
+        Ok(())
+    }
+}

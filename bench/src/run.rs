@@ -1,0 +1,57 @@
+//! One run: all that was asked for, in interleaved rounds, so that what disturbs the machine disturbs everything alike.
+
+use anyhow::Result;
+use gateway_sim::machine::{COMMIT, Machine};
+
+use crate::{
+    arguments::{Part, Settings},
+    books::Books,
+    overdrafts::Overdrafts,
+    report::{Report, load_average},
+    rings::Rings,
+    throughput::Throughput,
+};
+
+/// Measures all that the settings ask for.
+///
+/// # Errors
+/// When a run cannot be made at all. A run that ended wrongly is in [`Report::failures`].
+pub fn run(settings: &Settings) -> Result<Report> {
+    let wants = |part| settings.part == part || settings.part == Part::Throughput;
+    let load_before = load_average();
+    let mut throughput = wants(Part::Exchange).then(|| Throughput::new(settings));
+    let mut overdrafts = wants(Part::Overdrafts).then(|| Overdrafts::new(settings));
+    let mut rings = wants(Part::Rings).then(|| Rings::new(settings));
+    let mut books = wants(Part::Books).then(|| Books::new(settings));
+    for _ in 0..settings.rounds {
+        if let Some(throughput) = &mut throughput {
+            throughput.round()?;
+        }
+        if let Some(overdrafts) = &mut overdrafts {
+            overdrafts.round()?;
+        }
+        if let Some(rings) = &mut rings {
+            rings.round();
+        }
+        if let Some(books) = &mut books {
+            books.round();
+        }
+    }
+    let mut sections = Vec::new();
+    let mut failures = Vec::new();
+    let overdrafts = overdrafts.map(Overdrafts::finish);
+    let parts = [throughput.map(Throughput::finish), overdrafts, rings.map(Rings::finish), books.map(Books::finish)];
+    for (part_sections, part_failures) in parts.into_iter().flatten() {
+        sections.extend(part_sections);
+        failures.extend(part_failures);
+    }
+    Ok(Report {
+        machine: Machine::current(),
+        commit: COMMIT.to_owned(),
+        rounds: settings.rounds,
+        load_average_before: load_before,
+        load_average_after: load_average(),
+        sections,
+        failures,
+    })
+}

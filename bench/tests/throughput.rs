@@ -1,0 +1,61 @@
+//! The whole benchmark in small: every run must end as the others do, and the report must say on what it was made.
+
+use bench::{
+    arguments::{Part, Settings},
+    run::run,
+};
+
+#[test]
+fn all_runs_end_alike_and_the_report_says_what_they_were() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let settings = Settings {
+        part: Part::Throughput,
+        rounds: 1,
+        commands: 3_000,
+        book_commands: 3_000,
+        items: 3_000,
+        deep_accounts: 400,
+        directory: directory.path().to_owned(),
+        json: None,
+    };
+    let report = run(&settings).expect("every run can be made");
+    assert_eq!(report.failures, Vec::<String>::new());
+
+    let text = report.to_string();
+    assert!(text.contains("durability sync") && text.contains("commit"), "{text}");
+
+    let json = serde_json::to_value(&report).expect("a report is JSON");
+    for field in ["processor", "cores", "kernel"] {
+        assert!(!json["machine"][field].is_null(), "machine.{field} in {json}");
+    }
+    for field in ["commit", "load_average_before", "load_average_after", "rounds"] {
+        assert!(!json[field].is_null(), "{field} in {json}");
+    }
+    let sections = json["sections"].as_array().expect("a list of sections");
+    let titles: Vec<_> = sections.iter().map(|section| section["title"].as_str().unwrap_or_default()).collect();
+    for title in [
+        "exchange, shallow",
+        "exchange, deep",
+        "attack by accounts that always overdraw",
+        "books, shallow",
+        "books, deep",
+    ] {
+        assert!(titles.contains(&title), "{title} in {titles:?}");
+    }
+    for section in sections {
+        assert!(section["conditions"][0].is_string() && section["unit"].is_string(), "{section}");
+        for figure in section["figures"].as_array().expect("a list of figures") {
+            for field in ["name", "setting", "outcome"] {
+                assert!(figure[field].is_string(), "{field} in {figure}");
+            }
+            let samples = figure["samples"].as_array().expect("a list of samples");
+            assert_eq!(samples.is_empty(), figure["median"] == 0.0, "{figure}");
+        }
+    }
+    let durable = &sections[0]["figures"][1];
+    assert!(durable["setting"].as_str().is_some_and(|setting| setting.contains("durability sync")), "{durable}");
+    assert!(durable["ratio"]["median"].is_number() && durable["target"].is_number(), "{durable}");
+
+    let left = std::fs::read_dir(directory.path()).expect("the directory can be read").count();
+    assert_eq!(left, 0, "journals are removed again");
+}
