@@ -47,12 +47,20 @@ impl Follower {
             Following { shared: Arc::clone(&shared), storage, every: every.max(1), exchange, time, next, durable };
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("follower".to_owned()).spawn(move || {
+            yield_to_the_stages();
             if let Err(failure) = following.run(&stopped) {
                 shared.snapshots.lock().failure = Some(failure);
             }
         })?;
         Ok(Self { stop, thread: Some(thread) })
     }
+}
+
+/// Gives this thread the lowest priority: where cores are few it must not take one from a stage.
+fn yield_to_the_stages() {
+    // What cannot be had costs latency only.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
 }
 
 impl Drop for Follower {
