@@ -217,8 +217,9 @@ pub struct Options {
     /// How many segments are kept ready ahead of use by a thread of their own. With 0 there is no such thread:
     /// rolling over makes the next segment while the commit waits.
     ///
-    /// They are what can still be written when the disk is suddenly full. With 2, once they have been made, there is at
-    /// least one whole segment then: one may just have been taken, and the next not be made yet.
+    /// They are what can still be written when the disk is suddenly full. From 2 on, the last one is used only then; a
+    /// writer that is faster than they are made waits instead. So, once the first have been made, a whole segment can
+    /// always be written.
     pub segments_ahead: usize,
     /// With less than this to append to, existing segments and free space together, [`Headroom::is_low`].
     pub low_space_bytes: u64,

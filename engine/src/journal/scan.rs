@@ -229,7 +229,11 @@ impl<S: Storage> Scan<S> {
         if self.place.index > 0 && self.place.offset == SECTOR {
             return Err(OpenError::Pruned { first: self.head.sequence.next() });
         }
-        if self.head == anchor { Ok(()) } else { Err(OpenError::Anchor { anchor, found: self.head }) }
+        if self.head == anchor {
+            Ok(())
+        } else {
+            Err(OpenError::Anchor { anchor: anchor.into(), found: self.head.into() })
+        }
     }
 
     /// The last block whose commands have all been handed out.
