@@ -8,6 +8,8 @@
 //! 00000003.preparing   being filled with zeros; removed when the journal is opened
 //! 00000001-00000000000000012345.snapshot            the state at a sequence, see [`snapshot`]
 //! 00000001-00000000000000012345.snapshot.writing    being written; removed when the journal is opened
+//! ACCEPTED-LOSSES      what an operator has given up, see [`loss`]
+//! 00000002.1.lost      a segment that was given up
 //! PRUNED               which segments were removed, see [`prune()`]
 //! ```
 //!
@@ -51,6 +53,7 @@
 mod background;
 mod error;
 pub mod layout;
+pub mod loss;
 mod opening;
 mod prune;
 mod reader;
@@ -63,6 +66,7 @@ mod writer;
 use std::{fmt, str::FromStr, time::Duration};
 
 pub use error::{Damage, JournalError, OpenError};
+pub use loss::{AcceptedLoss, LossError};
 pub use opening::Opening;
 pub use prune::{Genesis, PruneError, Pruning, prune};
 pub use reader::JournalReader;
