@@ -61,6 +61,8 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct Preparer<G> {
     shared: Arc<Ready<G>>,
+    /// How many stay ready while more can be made.
+    reserve: usize,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -115,18 +117,22 @@ impl<G: Segment> Preparer<G> {
         let queue = Mutex::new(Queue { segments, full: false, failure: None, ended: false });
         let shared = Arc::new(Ready { queue, changed: Condvar::new() });
         let ending = Ending(Arc::clone(&shared));
+        let reserve = usize::from(wanted.ahead > 1);
         let run = move || keep_ready(&ending.0, &storage, &wanted, &headroom);
         let thread = thread::Builder::new().name("journal-prepare".to_owned()).spawn(run)?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, reserve, thread: Some(thread) })
     }
 
-    /// Takes the next segment, and waits for it if need be. Without space for it, it is tried once more before that is
-    /// an error.
+    /// Takes the next segment, and waits for it if need be. The last one that is ready is taken only when no more can be
+    /// made; without space that is found out by trying once more.
     pub fn next(&self) -> io::Result<G> {
         let mut queue = self.shared.lock();
-        let mut tries = 0;
+        let mut tried = false;
         loop {
-            if let Some(segment) = queue.segments.pop_front() {
+            let exhausted = queue.ended || (queue.full && tried);
+            if (queue.segments.len() > self.reserve || exhausted)
+                && let Some(segment) = queue.segments.pop_front()
+            {
                 self.shared.changed.notify_all();
                 return Ok(segment);
             }
@@ -134,11 +140,11 @@ impl<G: Segment> Preparer<G> {
                 let ended = || io::Error::other("the thread that prepares segments has ended");
                 return Err(queue.failure.take().unwrap_or_else(ended));
             }
+            if exhausted {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             if queue.full {
-                if tries > 0 {
-                    return Err(io::ErrorKind::StorageFull.into());
-                }
-                tries += 1;
+                tried = true;
                 queue.full = false;
                 self.shared.changed.notify_all();
             }

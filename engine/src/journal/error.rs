@@ -146,9 +146,9 @@ pub enum OpenError {
     #[error("{}", anchor_mismatch(anchor, found))]
     Anchor {
         /// What was asked for.
-        anchor: Head,
+        anchor: Box<Head>,
         /// The last block in the journal that ends at its sequence or before.
-        found: Head,
+        found: Box<Head>,
     },
     /// A record beside the journal is not what was written.
     #[error("{file} is not what was written: restore it from a copy")]

@@ -8,6 +8,8 @@
 //! 00000003.preparing   being filled with zeros; removed when the journal is opened
 //! 00000001-00000000000000012345.snapshot            the state at a sequence, see [`snapshot`]
 //! 00000001-00000000000000012345.snapshot.writing    being written; removed when the journal is opened
+//! ACCEPTED-LOSSES      what an operator has given up, see [`loss`]
+//! 00000002.1.lost      a segment that was given up
 //! PRUNED               which segments were removed, see [`prune()`]
 //! ```
 //!
@@ -51,6 +53,7 @@
 mod background;
 mod error;
 pub mod layout;
+pub mod loss;
 mod opening;
 mod prune;
 mod reader;
@@ -63,6 +66,7 @@ mod writer;
 use std::{fmt, str::FromStr, time::Duration};
 
 pub use error::{Damage, JournalError, OpenError};
+pub use loss::{AcceptedLoss, LossError};
 pub use opening::Opening;
 pub use prune::{Genesis, PruneError, Pruning, prune};
 pub use reader::JournalReader;
@@ -217,8 +221,9 @@ pub struct Options {
     /// How many segments are kept ready ahead of use by a thread of their own. With 0 there is no such thread:
     /// rolling over makes the next segment while the commit waits.
     ///
-    /// They are what can still be written when the disk is suddenly full. With 2, once they have been made, there is at
-    /// least one whole segment then: one may just have been taken, and the next not be made yet.
+    /// They are what can still be written when the disk is suddenly full. From 2 on, the last one is used only then; a
+    /// writer that is faster than they are made waits instead. So, once the first have been made, a whole segment can
+    /// always be written.
     pub segments_ahead: usize,
     /// With less than this to append to, existing segments and free space together, [`Headroom::is_low`].
     pub low_space_bytes: u64,

@@ -1,8 +1,9 @@
 //! A journal being opened: hands out every command it holds, finds its end, and becomes ready to be written.
 
 use super::{
-    Damage, Epoch, Head, Journal, JournalId, OpenError, Options, Tail, TornTail,
+    AcceptedLoss, Damage, Epoch, Head, Journal, JournalId, OpenError, Options, Tail, TornTail,
     layout::{SECTOR_BYTES, SectorPlace, SegmentHeader, seal_sector},
+    loss::accepted_losses,
     scan::{Scan, io_error},
     storage::{Access, FileStorage, Segment, Storage},
 };
@@ -16,6 +17,7 @@ pub struct Opening<S: Storage = FileStorage> {
     options: Options,
     tail: Option<Tail>,
     failed: bool,
+    accepted_losses: Vec<AcceptedLoss>,
 }
 
 impl<S: Storage> Opening<S> {
@@ -30,14 +32,16 @@ impl<S: Storage> Opening<S> {
                 Scan::open(storage.clone(), Access::Write)?.ok_or_else(missing)?
             }
         };
-        Ok(Self { scan, options, tail: None, failed: false })
+        let accepted_losses = accepted_losses(scan.storage())?;
+        Ok(Self { scan, options, tail: None, failed: false, accepted_losses })
     }
 
     /// Opens the journal behind `anchor`, which must be in it.
     pub(super) fn open_after(storage: S, options: Options, anchor: Head) -> Result<Self, OpenError> {
         options.check()?;
         let scan = Scan::open_at(storage, Access::Write, anchor.sequence)?;
-        let mut opening = Self { scan, options, tail: None, failed: false };
+        let accepted_losses = accepted_losses(scan.storage())?;
+        let mut opening = Self { scan, options, tail: None, failed: false, accepted_losses };
         while opening.scan.sequence() < anchor.sequence {
             if opening.next_command()?.is_none() {
                 return Err(OpenError::NotReached { wanted: anchor.sequence, last: opening.scan.sequence() });
@@ -54,6 +58,12 @@ impl<S: Storage> Opening<S> {
             Some(Tail::Torn(torn)) => Some(torn),
             _ => None,
         }
+    }
+
+    /// What an operator has given up of this journal, ever; the earliest first.
+    #[must_use]
+    pub fn accepted_losses(&self) -> &[AcceptedLoss] {
+        &self.accepted_losses
     }
 
     /// The end of the last block whose commands have all been handed out.

@@ -66,6 +66,14 @@ impl<G> Clone for Place<G> {
     }
 }
 
+/// Where what is good ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GoodEnd {
+    pub head: Head,
+    pub segment: u32,
+    pub offset: u64,
+}
+
 /// Bytes of a segment, read ahead.
 #[derive(Debug, Default)]
 struct Window {
@@ -139,6 +147,16 @@ impl<S: Storage> Scan<S> {
         if first > 0 {
             return Err(OpenError::Pruned { first: header.first_sequence });
         }
+        scan.start(place, &header)?;
+        Ok(Some(scan))
+    }
+
+    /// Starts at the first segment of history that is there, pruned or not, and without asking whether others are missing.
+    pub fn open_damaged(storage: S) -> Result<Option<Self>, OpenError> {
+        let first = Record::read(&storage)?.map_or(0, |record| record.before);
+        let mut scan = Self::unstarted(storage, Access::Read, first)?;
+        let place = scan.place.clone();
+        let Some(header) = scan.segment_header(&place)? else { return Ok(None) };
         scan.start(place, &header)?;
         Ok(Some(scan))
     }
@@ -229,7 +247,11 @@ impl<S: Storage> Scan<S> {
         if self.place.index > 0 && self.place.offset == SECTOR {
             return Err(OpenError::Pruned { first: self.head.sequence.next() });
         }
-        if self.head == anchor { Ok(()) } else { Err(OpenError::Anchor { anchor, found: self.head }) }
+        if self.head == anchor {
+            Ok(())
+        } else {
+            Err(OpenError::Anchor { anchor: anchor.into(), found: self.head.into() })
+        }
     }
 
     /// The last block whose commands have all been handed out.
@@ -253,6 +275,13 @@ impl<S: Storage> Scan<S> {
 
     pub const fn storage(&self) -> &S {
         &self.storage
+    }
+
+    /// What is good when the walk has come upon damage: all blocks, except one whose records are wrong.
+    pub fn block_before_damage(&self) -> GoodEnd {
+        let is_whole = self.records_left == 0;
+        let block = if is_whole { 0 } else { (sectors_of(self.block.len()) * SECTOR_BYTES) as u64 };
+        GoodEnd { head: self.head, segment: self.place.index, offset: self.place.offset - block }
     }
 
     /// The segment that the last block is in, and where the next one begins.
@@ -702,6 +731,11 @@ fn listing<S: Storage>(storage: &S) -> Result<Vec<u32>, OpenError> {
         return Err(OpenError::Damaged { file: storage.name(first), offset: 0, after: nothing, damage });
     }
     Ok(indexes)
+}
+
+/// Checks that no segment of history is missing between others.
+pub(super) fn check_listing<S: Storage>(storage: &S) -> Result<(), OpenError> {
+    listing(storage).map(drop)
 }
 
 /// Reads the header of one segment, which must have one.

@@ -198,7 +198,7 @@ pub enum SnapshotError {
         file: String,
         /// What the journal says.
         #[source]
-        source: OpenError,
+        source: Box<OpenError>,
     },
 }
 
@@ -331,7 +331,9 @@ pub fn check_snapshot<S: Storage>(storage: &S, name: SnapshotName) -> Result<Sna
     let header = read_pieces(storage, name, |_| ())?;
     match JournalReader::open_after(storage.clone(), header.head()) {
         Ok(_) => Ok(header),
-        Err(source) => Err(SnapshotError::Lineage { file: storage.file_name(&name.to_string()), source }),
+        Err(source) => {
+            Err(SnapshotError::Lineage { file: storage.file_name(&name.to_string()), source: Box::new(source) })
+        }
     }
 }
 

@@ -6,7 +6,8 @@
 use std::{io, path::Path, sync::Arc};
 
 use super::{
-    ChainHash, Durability, Epoch, FileStorage, Head, JournalError, JournalId, OpenError, Opening, Options, Storage,
+    AcceptedLoss, ChainHash, Durability, Epoch, FileStorage, Head, JournalError, JournalId, LossError, OpenError,
+    Opening, Options, Storage,
     background::{Preparer, Syncer, Wanted, prepare},
     layout::{
         BLOCK_HEADER_BYTES, BlockHeader, SECTOR_BYTES, SECTOR_PAYLOAD_BYTES, SectorPlace, SegmentHeader, encode_record,
@@ -85,6 +86,18 @@ impl<S: Storage> Journal<S> {
     /// [`OpenError::Missing`] when there is none, and as for [`open`](Self::open).
     pub fn open_after(storage: S, options: Options, anchor: Head) -> Result<Opening<S>, OpenError> {
         Opening::open_after(storage, options, anchor)
+    }
+
+    /// Gives up what lies at or behind damage, so that the journal can be opened again: an operator's explicit act, when
+    /// there is no copy to restore. See [`loss`](super::loss).
+    ///
+    /// `after` must be exactly the last sequence of the last good block, so that no more is given up than was looked at.
+    /// `reason` and `time` are recorded.
+    ///
+    /// # Errors
+    /// [`LossError`](super::LossError); repeated after a crash or an error half-way, it goes on.
+    pub fn accept_loss(storage: &S, after: Sequence, reason: &str, time: Timestamp) -> Result<AcceptedLoss, LossError> {
+        super::loss::accept(storage, after, reason, time)
     }
 
     /// Goes on where a scan ended.

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod files;
 mod format;
+mod losses;
 mod middle;
 mod pruning;
 mod round_trip;

@@ -196,6 +196,32 @@ impl Storage for FileStorage {
         sync_directory(&self.inner.directory)
     }
 
+    fn set_aside(&self, index: u32, keep: u64) -> io::Result<String> {
+        self.expect_locked()?;
+        let path = self.path(index, SUFFIX);
+        let taken = self.files()?;
+        let names = (1_u32..).map(|number| super::aside_name(index, number));
+        let aside = names.into_iter().find(|name| !taken.contains(name)).ok_or(io::ErrorKind::AlreadyExists)?;
+        let aside_path = self.file_path(&aside)?;
+        if keep == 0 {
+            fs::rename(path, aside_path)?;
+        } else {
+            let preparing = self.path(index, SUFFIX_PREPARING);
+            let mut whole = File::open(&path)?;
+            let bytes = whole.metadata()?.len();
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&preparing)?;
+            let kept = io::copy(&mut Read::by_ref(&mut whole).take(keep), &mut file)?;
+            write_zeros(&mut file, bytes.saturating_sub(kept))?;
+            file.sync_all()?;
+            // The name exists twice for a moment, so that it never is missing.
+            fs::hard_link(&path, aside_path)?;
+            sync_directory(&self.inner.directory)?;
+            fs::rename(preparing, path)?;
+        }
+        sync_directory(&self.inner.directory)?;
+        Ok(aside)
+    }
+
     fn open(&self, index: u32, access: Access) -> io::Result<FileSegment> {
         let mut options = OpenOptions::new();
         options.read(true).write(access != Access::Read);

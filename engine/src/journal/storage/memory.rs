@@ -285,6 +285,25 @@ impl Storage for MemoryStorage {
         self.memory().segments.remove(&index).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn set_aside(&self, index: u32, keep: u64) -> io::Result<String> {
+        let mut memory = self.memory();
+        let whole = memory.segments.get(&index).cloned().ok_or(io::ErrorKind::NotFound)?;
+        memory.file_step()?;
+        let mut names = (1_u32..).map(|number| super::aside_name(index, number));
+        let aside = names.find(|name| !memory.files.contains_key(name)).ok_or(io::ErrorKind::AlreadyExists)?;
+        if keep == 0 {
+            memory.segments.remove(&index);
+        } else {
+            let mut kept = whole.clone();
+            kept.get_mut(keep as usize..).unwrap_or_default().fill(0);
+            memory.segments.insert(index, kept);
+        }
+        memory.unsynced.retain(|(sector, _)| sector.segment != index);
+        let synced = whole.len();
+        memory.files.insert(aside.clone(), MemoryFile { bytes: whole, synced });
+        Ok(aside)
+    }
+
     fn open(&self, index: u32, access: Access) -> io::Result<MemorySegment> {
         if !self.memory().segments.contains_key(&index) {
             return Err(io::ErrorKind::NotFound.into());

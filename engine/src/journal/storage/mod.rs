@@ -50,6 +50,14 @@ pub trait Storage: Clone + fmt::Debug + Send + 'static {
     /// What the operating system says.
     fn remove(&self, index: u32) -> io::Result<()>;
 
+    /// Takes a segment out of the journal and keeps it, under a name that is no segment's and that no file has. Of its
+    /// first `keep` bytes a segment of the same length is made, with zeros behind them, in its place; with 0 there is none.
+    /// Returns the name. After a crash, the segment is in its place, changed or not.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn set_aside(&self, index: u32, keep: u64) -> io::Result<String>;
+
     /// Opens an existing segment.
     ///
     /// # Errors
@@ -148,4 +156,9 @@ pub trait Segment: fmt::Debug + Send + Sync + 'static {
         }
         Ok(())
     }
+}
+
+/// The name of a segment that was set aside.
+fn aside_name(index: u32, number: u32) -> String {
+    format!("{index:08}.{number}.lost")
 }
