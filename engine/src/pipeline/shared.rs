@@ -144,7 +144,7 @@ pub(super) struct Shared {
     pub(super) stopping: AtomicBool,
     /// Nobody waits for the end any more: subscribers that do not read are not waited for.
     pub(super) abandoned: AtomicBool,
-    /// The exchange is halted, as far as is published; the control lane is open.
+    /// Gateways are stopped, as the exchange was halted; the control lane is open.
     pub(super) halted: AtomicBool,
     /// How many halts are on their way.
     pub(super) halting: AtomicU32,
