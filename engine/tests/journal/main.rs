@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod directory;
 mod files;
 mod format;
 mod losses;
