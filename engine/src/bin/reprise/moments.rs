@@ -5,7 +5,7 @@ use std::path::Path;
 use engine::{
     exchange::Exchange,
     journal::{Epoch, JournalReader},
-    recovery::{Moment, Replay, Timeline},
+    recovery::{Moment, Replay, Step, Timeline, TimelineError},
     types::{Sequence, Timestamp},
 };
 
@@ -32,18 +32,27 @@ impl At {
 
     /// Goes on to a later moment.
     pub fn run_to(&mut self, target: Target) -> Result<(), Failure> {
-        let total = match target {
-            Target::After(sequence) => Some(sequence.0),
-            Target::End => None,
-        };
-        let mut progress = Progress::start("replaying", total);
+        let mut progress = Progress::start("replaying", target.total());
         while !target.is_reached(self.sequence()) {
             let Some(time) = self.replay.peek()?.map(|command| command.time) else {
-                let Target::After(asked) = target else { break };
-                return Err(future(asked, self.sequence()));
+                return target.at_the_end(self.sequence());
             };
             self.replay.skip()?;
             self.time = Some(time);
+            progress.step();
+        }
+        Ok(())
+    }
+
+    /// Goes on to a later moment, and shows `each` step with its events.
+    pub fn follow_to(&mut self, target: Target, mut each: impl FnMut(&Step<'_>)) -> Result<(), Failure> {
+        let mut progress = Progress::start("replaying", target.total());
+        while !target.is_reached(self.sequence()) {
+            let Some(step) = self.replay.next()? else {
+                return target.at_the_end(self.sequence());
+            };
+            self.time = Some(step.command.time);
+            each(&step);
             progress.step();
         }
         Ok(())
@@ -63,6 +72,21 @@ impl Target {
     /// Whether a replay that stands after `sequence` has come far enough.
     pub fn is_reached(self, sequence: Sequence) -> bool {
         matches!(self, Self::After(target) if sequence >= target)
+    }
+
+    const fn total(self) -> Option<u64> {
+        match self {
+            Self::After(sequence) => Some(sequence.0),
+            Self::End => None,
+        }
+    }
+
+    /// Whether a replay may end after `last`, where the journal does.
+    fn at_the_end(self, last: Sequence) -> Result<(), Failure> {
+        match self {
+            Self::After(asked) => Err(TimelineError::Future { asked, last }.into()),
+            Self::End => Ok(()),
+        }
     }
 }
 
@@ -131,8 +155,4 @@ fn count_while(directory: &Path, early: impl Fn(Timestamp) -> bool) -> Result<Se
         progress.step();
     }
     Ok(sequence)
-}
-
-fn future(asked: Sequence, last: Sequence) -> Failure {
-    engine::recovery::TimelineError::Future { asked, last }.into()
 }

@@ -376,39 +376,34 @@ fn show_order(
     let mut closed: Option<Followed> = None;
     let mut story: Vec<(Sequence, Timestamp, Event, crate::describe::Fields)> = Vec::new();
     let mut refused: Option<RejectReason> = None;
-    let mut time = None;
-    let mut position = at.sequence();
-    while !target.is_reached(position) {
-        let Some(step) = at.replay.next()? else {
-            let Target::After(asked) = target else { break };
-            return Err(engine::recovery::TimelineError::Future { asked, last: position }.into());
-        };
-        position = step.command.sequence;
-        time = Some(step.command.time);
-        let placing = position.0 == order.0;
+    let mut other: Option<&'static str> = None;
+    at.follow_to(target, |step| {
+        let (sequence, time) = (step.command.sequence, step.command.time);
+        if sequence.0 == order.0 {
+            other = Some(step.command.command.kind_name());
+        }
         for event in step.events {
             names.learn(event);
             let fields = crate::describe::event(event, &names, |order| orders.side(order));
-            orders.take(position, step.command.time, &step.command.command, event, |ended| {
+            orders.take(sequence, time, &step.command.command, event, |ended| {
                 if ended.order == order {
                     closed = Some(ended);
                 }
             });
             if fields.names_order(order) {
-                story.push((position, step.command.time, *event, fields));
-            } else if let (true, Event::Refused { reason, .. }) = (placing, event) {
+                story.push((sequence, time, *event, fields));
+            } else if let (true, Event::Refused { reason, .. }) = (sequence.0 == order.0, event) {
                 refused = Some(*reason);
             }
         }
-        if placing && story.is_empty() {
-            let kind = step.command.command.kind_name();
-            return Err(Failure::failed(match refused {
-                Some(reason) => format!("there is no order {order}: the {kind} at that sequence was refused ({reason})"),
-                None => format!("there is no order {order}: at that sequence stands a {kind}"),
-            }));
-        }
+    })?;
+    if story.is_empty() {
+        let kind = other.unwrap_or("nothing");
+        return Err(Failure::failed(match refused {
+            Some(reason) => format!("there is no order {order}: the {kind} at that sequence was refused ({reason})"),
+            None => format!("there is no order {order}: at that sequence stands a {kind}"),
+        }));
     }
-    at.time = time;
     let followed = closed.or_else(|| orders.open().find(|followed| followed.order == order).cloned());
     let followed = followed.ok_or_else(|| Failure::failed(format!("there is no order {order}")))?;
     let position = at.exchange().queue_position(order);
