@@ -74,7 +74,7 @@ impl Fields {
         self
     }
 
-    fn account(&mut self, account: AccountId) -> &mut Self {
+    fn put_account(&mut self, account: AccountId) -> &mut Self {
         self.put("account", "", Value::Account(account))
     }
 
@@ -111,6 +111,14 @@ impl Fields {
             self.put("client_order_id", "named", Value::ClientOrderId(name));
         }
         self
+    }
+
+    /// The account that it names first.
+    pub fn account(&self) -> Option<AccountId> {
+        self.0.iter().find_map(|field| match field.value {
+            Value::Account(account) => Some(account),
+            _ => None,
+        })
     }
 
     /// Whether it names the account.
@@ -255,22 +263,22 @@ pub fn command(command: &Command, names: &Names) -> Fields {
         | Command::SuspendAccount { account }
         | Command::ResumeAccount { account }
         | Command::CancelAllOfAccount { account } => {
-            all.account(account);
+            all.put_account(account);
         }
         Command::Deposit { account, asset, amount, external_id } => {
-            all.account(account).amount(asset, amount.0).external_id(external_id);
+            all.put_account(account).amount(asset, amount.0).external_id(external_id);
         }
         Command::Transfer { from, to, asset, amount } => {
             all.put("from", "", Value::Account(from)).put("to", "to", Value::Account(to)).amount(asset, amount.0);
         }
         Command::RequestWithdrawal { account, asset, amount } => {
-            all.account(account).amount(asset, amount.0);
+            all.put_account(account).amount(asset, amount.0);
         }
         Command::RequestWithdrawalOfAll { account, asset } => {
-            all.account(account).put("asset", "all available", Value::Asset(asset));
+            all.put_account(account).put("asset", "all available", Value::Asset(asset));
         }
         Command::CancelWithdrawal { account, withdrawal } => {
-            all.account(account).withdrawal(withdrawal);
+            all.put_account(account).withdrawal(withdrawal);
         }
         Command::ReleaseWithdrawal { withdrawal, account, asset, amount } => {
             all.withdrawal(withdrawal).put("account", "of", Value::Account(account)).amount(asset, amount.0);
@@ -282,29 +290,29 @@ pub fn command(command: &Command, names: &Names) -> Fields {
             all.withdrawal(withdrawal);
         }
         Command::PlaceLimit { account, market, side, limit_type, price, quantity, client_order_id } => {
-            all.account(account).word("side", side).put("quantity", "", Value::Quantity(market, quantity));
+            all.put_account(account).word("side", side).put("quantity", "", Value::Quantity(market, quantity));
             all.put("price", "@", Value::Price(market, price)).market(market).word("limit_type", limit_type);
             all.name(client_order_id);
         }
         Command::PlaceMarketBuy { account, market, budget, client_order_id } => {
-            all.account(account).put("budget", "buy for", quote_amount(names, market, budget.0.into()));
+            all.put_account(account).put("budget", "buy for", quote_amount(names, market, budget.0.into()));
             all.market(market).name(client_order_id);
         }
         Command::PlaceMarketSell { account, market, quantity, client_order_id } => {
-            all.account(account).put("quantity", "sell", Value::Quantity(market, quantity));
+            all.put_account(account).put("quantity", "sell", Value::Quantity(market, quantity));
             all.market(market).name(client_order_id);
         }
         Command::CancelOrder { account, order } => {
-            all.account(account).order(order);
+            all.put_account(account).order(order);
         }
         Command::CancelByClientOrderId { account, client_order_id } => {
-            all.account(account).name(client_order_id);
+            all.put_account(account).name(client_order_id);
         }
         Command::ReduceOrder { account, order, quantity } => {
-            all.account(account).order(order).put("quantity", "to at most", Value::Lots(quantity));
+            all.put_account(account).order(order).put("quantity", "to at most", Value::Lots(quantity));
         }
         Command::ReplaceOrder { account, market, side, order, price, quantity } => {
-            all.account(account).order(order).word("side", side);
+            all.put_account(account).order(order).word("side", side);
             all.put("quantity", "now", Value::Quantity(market, quantity));
             all.put("price", "@", Value::Price(market, price)).market(market);
         }
@@ -326,7 +334,7 @@ pub fn event(event: &Event, names: &Names, side_of: impl Fn(OrderId) -> Option<S
         Event::Refused { reason, account, client_order_id, subject, .. } => {
             all.word("reason", reason);
             if account.0 != 0 {
-                all.account(account);
+                all.put_account(account);
             }
             all.name(client_order_id);
             if subject != 0 {
@@ -350,13 +358,11 @@ pub fn event(event: &Event, names: &Names, side_of: impl Fn(OrderId) -> Option<S
         Event::GlobalStatusSet { status } => {
             all.word("status", status);
         }
-        Event::AccountCreated { account }
-        | Event::AccountSuspended { account }
-        | Event::AccountResumed { account } => {
-            all.account(account);
+        Event::AccountCreated { account } | Event::AccountSuspended { account } | Event::AccountResumed { account } => {
+            all.put_account(account);
         }
         Event::Deposited { account, asset, amount, external_id } => {
-            all.account(account).amount(asset, amount.0).external_id(external_id);
+            all.put_account(account).amount(asset, amount.0).external_id(external_id);
         }
         Event::Transferred { from, to, asset, amount } => {
             all.put("from", "", Value::Account(from)).put("to", "to", Value::Account(to)).amount(asset, amount.0);
@@ -436,7 +442,7 @@ pub fn event(event: &Event, names: &Names, side_of: impl Fn(OrderId) -> Option<S
             if account.0 == 0 {
                 all.market(market);
             } else {
-                all.account(account);
+                all.put_account(account);
             }
             all.put("orders", "orders", Value::Count(orders.into()));
         }

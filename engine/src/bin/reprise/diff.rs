@@ -51,7 +51,10 @@ impl Picture {
             accounts: accounts.iter().map(|view| (view.account, view.suspended)).collect(),
             system: system(exchange),
             markets: exchange.markets().map(|market| (market.spec.market, market)).collect(),
-            orders: open_orders(exchange).filter(|order| concerned(order.account)).map(|view| (view.order, view)).collect(),
+            orders: open_orders(exchange)
+                .filter(|order| concerned(order.account))
+                .map(|view| (view.order, view))
+                .collect(),
             withdrawals: withdrawals.filter(|(_, known)| concerned(known.account)).collect(),
         }
     }
@@ -141,7 +144,11 @@ pub fn run(timeline: &Timeline, arguments: &DiffArguments, output: &mut Output) 
     let after = Picture::of(&at, arguments.account);
     let names = Names::of(at.exchange());
     let diff = Diff { before, after, ended, passing, names };
-    if output.json { diff.json(output)? } else { diff.text(output, arguments.account.is_none())? }
+    if output.json {
+        diff.json(output)?
+    } else {
+        diff.text(output, arguments.account.is_none())?
+    }
     // Of one account alone there is nothing that could sum to zero.
     let balanced = arguments.account.is_some() || diff.totals().iter().all(|total| total.sum() == 0);
     Ok(if balanced { FINE } else { DAMAGED })
@@ -347,8 +354,7 @@ impl Diff {
                 } else {
                     format!("DOES NOT SUM TO ZERO: {}", signed(names, total.asset, total.sum()))
                 };
-                let [available, held] =
-                    [total.available, total.held].map(|delta| signed(names, total.asset, delta));
+                let [available, held] = [total.available, total.held].map(|delta| signed(names, total.asset, delta));
                 vec![names.asset(total.asset), available, held, system.join(", "), sum]
             });
             let titles = ["asset", ">users available", ">users held", "system", "sum"];
@@ -383,7 +389,8 @@ impl Diff {
         section(output, "orders closed", &titles, rows.collect())?;
         output.line(format!("orders opened and closed in between: {}", count(self.passing)))?;
         let rows = self.withdrawals().into_iter().map(|(id, before, after)| {
-            let amount = format!("{} {}", grouped(&names.amount(after.asset, after.amount.0.into())), names.asset(after.asset));
+            let amount =
+                format!("{} {}", grouped(&names.amount(after.asset, after.amount.0.into())), names.asset(after.asset));
             let was = before.map_or_else(|| "-".to_owned(), |before| before.state.to_string());
             vec![id.to_string(), after.account.to_string(), amount, was, after.state.to_string()]
         });

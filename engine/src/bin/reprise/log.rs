@@ -98,7 +98,9 @@ impl Filter<'_> {
     fn check_found(&self) -> Result<(), Failure> {
         let missing = |what: &str, text: &Option<String>| {
             let text = text.as_deref().unwrap_or_default();
-            Err(Failure::failed(format!("there is no {what} {text:?} in that range: `reprise show --at now` lists all")))
+            Err(Failure::failed(format!(
+                "there is no {what} {text:?} in that range: `reprise show --at now` lists all"
+            )))
         };
         match (self.market, self.asset) {
             (Wanted::NotYetThere, _) => missing("market", &self.arguments.market),
@@ -164,7 +166,10 @@ impl Filter<'_> {
             Wanted::NotYetThere => false,
             Wanted::This(asset) => any(&|fields| fields.names_asset(asset, names)),
         };
-        self.arguments.account.is_none_or(by_account) && self.arguments.order.is_none_or(by_order) && by_market && by_asset
+        self.arguments.account.is_none_or(by_account)
+            && self.arguments.order.is_none_or(by_order)
+            && by_market
+            && by_asset
     }
 }
 
@@ -181,7 +186,9 @@ fn outcome(events: &[(Event, Fields)]) -> String {
     for (event, _) in events {
         match event {
             Event::OrderCancelled { reason, .. } if parts.len() < 3 => parts.push(format!("cancelled {reason}")),
-            Event::MassCancelled { orders, .. } => parts = vec![format!("{} orders cancelled", count((*orders).into()))],
+            Event::MassCancelled { orders, .. } => {
+                parts = vec![format!("{} orders cancelled", count((*orders).into()))]
+            }
             _ => {}
         }
     }

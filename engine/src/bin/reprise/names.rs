@@ -6,10 +6,7 @@ use std::collections::BTreeMap;
 use engine::{
     event::Event,
     exchange::Exchange,
-    types::{
-        AccountId, AssetId, AssetSpec, MarketId, MarketSpec, Price, Quantity, Timestamp,
-        decimal::MarketGrid,
-    },
+    types::{AccountId, AssetId, AssetSpec, MarketId, MarketSpec, Price, Quantity, Timestamp, decimal::MarketGrid},
 };
 use rust_decimal::Decimal;
 

@@ -64,7 +64,9 @@ fn show_summary(at: &At, names: &Names, output: &mut Output) -> Result<(), Failu
     let pending = withdrawals.iter().filter(|(_, withdrawal)| is_pending(withdrawal.state)).count();
     let state_hash = exchange.state_hash().to_string();
     let held = held_by_users(exchange);
-    let best = |market: MarketId| exchange.book(market, 1).map(|book| (book.bids.first().copied(), book.asks.first().copied()));
+    let best = |market: MarketId| {
+        exchange.book(market, 1).map(|book| (book.bids.first().copied(), book.asks.first().copied()))
+    };
     if output.json {
         let assets: Vec<_> = exchange
             .assets()
@@ -127,7 +129,14 @@ fn show_summary(at: &At, names: &Names, output: &mut Output) -> Result<(), Failu
         })
         .collect();
     let titles = [
-        "asset", ">supply", ">users available", ">users held", ">EXTERNAL", ">FEES", ">TREASURY", ">RECEIVABLES",
+        "asset",
+        ">supply",
+        ">users available",
+        ">users held",
+        ">EXTERNAL",
+        ">FEES",
+        ">TREASURY",
+        ">RECEIVABLES",
         ">UNBACKED",
     ];
     output.table(&titles, &rows)?;
@@ -445,7 +454,8 @@ fn show_order(
         return Ok(FINE);
     }
     output.line(format!("order {order} {}: {}", moment_line(at.sequence(), at.time), followed.status()))?;
-    let price = if followed.price.is_zero() { "at the market".to_owned() } else { price_text(&names, market, followed.price) };
+    let price =
+        if followed.price.is_zero() { "at the market".to_owned() } else { price_text(&names, market, followed.price) };
     output.line(format!(
         "  {} {} {} of {}, {price}",
         names.market(market),
@@ -477,7 +487,13 @@ fn show_order(
     }
     output.line("")?;
     for (sequence, time, event, fields) in &story {
-        output.line(format!("{:>10}  {}  {} {}", sequence.0, names::time(*time), event.kind_name(), fields.text(&names)))?;
+        output.line(format!(
+            "{:>10}  {}  {} {}",
+            sequence.0,
+            names::time(*time),
+            event.kind_name(),
+            fields.text(&names)
+        ))?;
     }
     Ok(FINE)
 }
