@@ -115,11 +115,6 @@ impl Names {
             format!("there is no market {text:?} at that moment; there are: {}", list(&known))
         })
     }
-
-    /// The specification of an asset.
-    pub fn asset_spec(&self, asset: AssetId) -> Option<&AssetSpec> {
-        self.assets.get(&asset)
-    }
 }
 
 fn list(known: &[String]) -> String {

@@ -108,11 +108,6 @@ impl Orders {
         self.open.get(&order.0).map(|followed| followed.side)
     }
 
-    /// What a market is.
-    pub fn market(&self, market: MarketId) -> Option<&MarketSpec> {
-        self.markets.get(&market.0)
-    }
-
     /// All that are open, in no order that means anything.
     pub fn open(&self) -> impl Iterator<Item = &Followed> {
         self.open.values()
