@@ -146,7 +146,7 @@ fn the_log_lists_and_filters() {
     assert_eq!(sequences(&["--market", "btc-krw", "--from", "13"]), [13]);
     assert_eq!(sequences(&["--asset", "KRW", "--from", "14"]), [14, 15]);
     let lines = text(directory.path(), &["log", "--events", "--from", "10", "--to", "12"]);
-    assert!(lines.contains("PlaceLimit A1 buy 1.2 BTC @ 95,000 KRW on BTC-KRW gtc  -> 2 fills"), "{lines}");
+    assert!(lines.contains("PlaceLimit A1 buy 1.2 BTC @ 95,000,000 KRW on BTC-KRW gtc  -> 2 fills"), "{lines}");
     assert!(lines.contains("2026-11-25T09:30:09.000000000Z  session 3"), "{lines}");
     assert!(lines.contains("REFUSED insufficient_available"), "{lines}");
 }
@@ -166,7 +166,7 @@ fn any_moment_is_shown() {
     let order = json(directory.path(), &["show", "--at", "now", "--order", "8"]);
     assert_eq!((&order["status"], &order["ended"]["sequence"]), (&"filled".into(), &10.into()));
     let book = json(directory.path(), &["show", "--at", "11", "--market", "BTC-KRW"]);
-    assert_eq!((&book["asks"][0]["quantity"], &book["bids"][0]["price"]), (&"0.3".into(), &"94000".into()));
+    assert_eq!((&book["asks"][0]["quantity"], &book["bids"][0]["price"]), (&"0.3".into(), &"94000000".into()));
     let book = json(directory.path(), &["show", "--at", "9", "--market", "0", "--orders"]);
     assert_eq!((&book["asks"][1]["order"], &book["asks"][1]["position"]), (&9.into(), &2.into()));
     for arguments in
