@@ -22,7 +22,7 @@ pub use matcher::{MatchSink, Matcher};
 pub use restore::RestoreError;
 pub use risk::{AccountView, Decision, OrderTerms, Risk, Settlement, Withdrawal, WithdrawalState};
 pub use state::StateHash;
-pub use view::{BookView, LevelView, OrderView};
+pub use view::{BookView, LevelView, MarketView, OrderView, QueuePosition};
 
 use crate::{
     command::Command,

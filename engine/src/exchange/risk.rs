@@ -6,6 +6,8 @@
 //! account has been settled; until then [`Risk::decide`] answers [`Decision::Wait`], having changed nothing. So
 //! the outcome never depends on how far risk has run ahead. Never names a thread or a ring.
 
+use std::fmt;
+
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 
@@ -103,6 +105,19 @@ pub enum WithdrawalState {
     Failed = 4,
     /// Taken back before its release.
     Cancelled = 5,
+}
+
+impl fmt::Display for WithdrawalState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Requested => "requested",
+            Self::Released => "released",
+            Self::Sent => "sent",
+            Self::Settled => "settled",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        })
+    }
 }
 
 /// A withdrawal.
@@ -246,6 +261,35 @@ impl Risk {
     #[must_use]
     pub fn withdrawal(&self, withdrawal: WithdrawalId) -> Option<&Withdrawal> {
         self.withdrawals.get(&withdrawal)
+    }
+
+    /// All assets, ids ascending.
+    pub fn assets(&self) -> impl Iterator<Item = &AssetSpec> {
+        self.assets.iter().flatten()
+    }
+
+    /// All user accounts with their balances, ids ascending.
+    pub fn accounts(&self) -> impl Iterator<Item = AccountView> {
+        self.ledger.accounts().map(|(account, record)| AccountView {
+            account,
+            suspended: record.suspended,
+            balances: self.ledger.balances(record),
+        })
+    }
+
+    /// The withdrawals that are `wanted`, ids ascending.
+    pub(super) fn withdrawals_where(&self, wanted: impl Fn(&Withdrawal) -> bool) -> Vec<(WithdrawalId, Withdrawal)> {
+        let all = self.withdrawals.iter().filter(|(_, withdrawal)| wanted(withdrawal));
+        let mut found: Vec<_> = all.map(|(id, withdrawal)| (*id, *withdrawal)).collect();
+        found.sort_unstable_by_key(|(id, _)| *id);
+        found
+    }
+
+    /// The system accounts' balances of an asset, in the order of [`AccountId::SYSTEM`]; `None` when there is no such
+    /// asset.
+    #[must_use]
+    pub fn system_balances(&self, asset: AssetId) -> Option<[i128; AccountId::SYSTEM.len()]> {
+        self.asset(asset).map(|_| self.ledger.system(asset))
     }
 
     /// Nothing but a status and a place in history, for the state that follows.

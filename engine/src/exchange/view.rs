@@ -4,9 +4,12 @@ use super::{
     Exchange, Matcher,
     book::BookSide,
     orders::{Order, Orders},
-    risk::AccountView,
+    risk::{AccountView, Withdrawal},
 };
-use crate::types::{AccountId, ClientOrderId, MarketId, OrderId, Price, Quantity, Side, TradingStatus};
+use crate::types::{
+    AccountId, AssetId, AssetSpec, ClientOrderId, MarketId, MarketSpec, OrderId, Price, Quantity, Side, TradingStatus,
+    WithdrawalId,
+};
 
 /// A market's book, best prices first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,26 @@ pub struct OrderView {
     pub price: Price,
     /// What is open.
     pub quantity: Quantity,
+}
+
+/// A market.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarketView {
+    /// What it is.
+    pub spec: MarketSpec,
+    /// Its own status; the exchange's may be stricter.
+    pub status: TradingStatus,
+}
+
+/// What would trade before an open order does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueuePosition {
+    /// Older orders at its price.
+    pub orders_ahead: u32,
+    /// What is open of them.
+    pub quantity_ahead: Quantity,
+    /// What is open at better prices.
+    pub quantity_at_better_prices: Quantity,
 }
 
 impl From<&Order> for OrderView {
@@ -98,6 +121,36 @@ impl Matcher {
     pub fn order(&self, order: OrderId) -> Option<OrderView> {
         self.orders().find(order).map(|slot| self.orders().get(slot).into())
     }
+
+    /// An account's open orders, ids ascending.
+    #[must_use]
+    pub fn orders_of_account(&self, account: AccountId) -> Vec<OrderView> {
+        let slots = self.orders().of_account(account);
+        let mut orders: Vec<OrderView> = slots.map(|slot| self.orders().get(slot).into()).collect();
+        orders.sort_unstable_by_key(|order| order.order);
+        orders
+    }
+
+    /// Where an open order stands in its book; `None` when it is not open. Walks the orders before it.
+    #[must_use]
+    pub fn queue_position(&self, order: OrderId) -> Option<QueuePosition> {
+        let wanted = self.order(order)?;
+        let mut position = QueuePosition::default();
+        for other in self.queue(wanted.market, wanted.side).take_while(|other| other.order != order) {
+            if other.price == wanted.price {
+                position.orders_ahead += 1;
+                position.quantity_ahead.0 += other.quantity.0;
+            } else {
+                position.quantity_at_better_prices.0 += other.quantity.0;
+            }
+        }
+        Some(position)
+    }
+
+    /// All markets, ids ascending.
+    pub fn market_views(&self) -> impl Iterator<Item = MarketView> {
+        self.markets().map(|market| MarketView { spec: market.spec, status: market.status })
+    }
 }
 
 /// A side's orders, best price first and at a price the oldest first.
@@ -122,5 +175,62 @@ impl Exchange {
     #[must_use]
     pub fn order(&self, order: OrderId) -> Option<OrderView> {
         self.matcher.order(order)
+    }
+
+    /// The open orders of one side of a market in the order in which they would trade.
+    pub fn queue(&self, market: MarketId, side: Side) -> impl Iterator<Item = OrderView> {
+        self.matcher.queue(market, side)
+    }
+
+    /// Where an open order stands in its book; `None` when it is not open. Walks the orders before it.
+    #[must_use]
+    pub fn queue_position(&self, order: OrderId) -> Option<QueuePosition> {
+        self.matcher.queue_position(order)
+    }
+
+    /// An account's open orders, ids ascending.
+    #[must_use]
+    pub fn orders_of_account(&self, account: AccountId) -> Vec<OrderView> {
+        self.matcher.orders_of_account(account)
+    }
+
+    /// What the whole exchange accepts.
+    #[must_use]
+    pub const fn global_status(&self) -> TradingStatus {
+        self.matcher.global_status()
+    }
+
+    /// All assets, ids ascending.
+    pub fn assets(&self) -> impl Iterator<Item = &AssetSpec> {
+        self.risk.assets()
+    }
+
+    /// All markets, ids ascending.
+    pub fn markets(&self) -> impl Iterator<Item = MarketView> {
+        self.matcher.market_views()
+    }
+
+    /// All user accounts with their balances, ids ascending.
+    pub fn accounts(&self) -> impl Iterator<Item = AccountView> {
+        self.risk.accounts()
+    }
+
+    /// All withdrawals ever asked for, ids ascending. Collects and sorts them.
+    #[must_use]
+    pub fn withdrawals(&self) -> Vec<(WithdrawalId, Withdrawal)> {
+        self.risk.withdrawals_where(|_| true)
+    }
+
+    /// An account's withdrawals, ids ascending. Walks all withdrawals.
+    #[must_use]
+    pub fn withdrawals_of(&self, account: AccountId) -> Vec<(WithdrawalId, Withdrawal)> {
+        self.risk.withdrawals_where(|withdrawal| withdrawal.account == account)
+    }
+
+    /// The system accounts' balances of an asset, in the order of [`AccountId::SYSTEM`]; `None` when there is no such
+    /// asset.
+    #[must_use]
+    pub fn system_balances(&self, asset: AssetId) -> Option<[i128; AccountId::SYSTEM.len()]> {
+        self.risk.system_balances(asset)
     }
 }

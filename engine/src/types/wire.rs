@@ -211,6 +211,9 @@ macro_rules! messages {
         }
 
         impl $name {
+            /// All kinds: number and name, numbers ascending.
+            pub const KINDS: &'static [(u8, &'static str)] = &[$(($kind, stringify!($variant))),+];
+
             /// The kind's number: fixed for ever, the first byte of the message.
             #[must_use]
             #[inline]
