@@ -122,12 +122,12 @@ impl Poll for Publisher {
             match output.published.event.event {
                 Event::Filled { .. } => self.counters.fills += 1,
                 Event::Refused { .. } => self.counters.refusals += 1,
-                Event::GlobalStatusSet { status } => {
-                    // A halt that was asked for stops gateways until the status is another; one that came as a
-                    // command like any other is the state machine's affair.
-                    if status != TradingStatus::Halted || self.shared.halting.load(Ordering::Acquire) > 0 {
-                        self.shared.halted.store(status == TradingStatus::Halted, Ordering::Relaxed);
-                    }
+                // A halt that was asked for stops gateways until the status is another; one that came as a command
+                // like any other is the state machine's affair.
+                Event::GlobalStatusSet { status }
+                    if status != TradingStatus::Halted || self.shared.halting.load(Ordering::Acquire) > 0 =>
+                {
+                    self.shared.halted.store(status == TradingStatus::Halted, Ordering::Relaxed);
                 }
                 _ => {}
             }
