@@ -11,7 +11,7 @@ use crate::{
     command::SequencedCommand,
     event::{Event, NoEvents},
     exchange::Exchange,
-    journal::{Epoch, FileStorage, Head, JournalReader, OpenError},
+    journal::{Epoch, FileStorage, Head, JournalId, JournalReader, OpenError},
     types::{Sequence, Timestamp},
 };
 
@@ -127,8 +127,11 @@ impl Timeline {
     /// When there is no journal there, or it cannot be read.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, TimelineError> {
         let directory = directory.as_ref().to_owned();
-        JournalReader::open_directory(&directory)?;
-        Ok(Self { directory })
+        match JournalReader::open_directory(&directory) {
+            // What is left can be read from a snapshot on.
+            Ok(_) | Err(OpenError::Pruned { .. }) => Ok(Self { directory }),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The directory.
@@ -176,7 +179,8 @@ impl Timeline {
     /// When the journal cannot be read.
     pub fn replay(&self) -> Result<Replay, TimelineError> {
         let reader = JournalReader::open_directory(&self.directory)?;
-        Ok(Replay { reader, exchange: Exchange::new(), next: None, current: None, events: Vec::new() })
+        let (exchange, time) = (Exchange::new(), Timestamp(0));
+        Ok(Replay { reader, exchange, time, next: None, current: None, events: Vec::new() })
     }
 
     /// As [`replay`](Self::replay), but may begin at any moment not after `sequence`.
@@ -185,8 +189,8 @@ impl Timeline {
     /// As `replay`.
     pub fn replay_from(&self, sequence: Sequence) -> Result<Replay, TimelineError> {
         let base = base_for_reading(&FileStorage::read_only(&self.directory), sequence)?;
-        let (reader, exchange) = (base.reading, base.exchange);
-        Ok(Replay { reader, exchange, next: None, current: None, events: Vec::new() })
+        let (reader, exchange, time) = (base.reading, base.exchange, base.time);
+        Ok(Replay { reader, exchange, time, next: None, current: None, events: Vec::new() })
     }
 }
 
@@ -194,6 +198,8 @@ impl Timeline {
 pub struct Replay {
     reader: JournalReader<FileStorage>,
     exchange: Exchange,
+    /// That of the last command applied.
+    time: Timestamp,
     /// Read, and not yet applied.
     next: Option<SequencedCommand>,
     current: Option<SequencedCommand>,
@@ -223,6 +229,7 @@ impl Replay {
         let Some(command) = &self.current else { return Ok(None) };
         self.events.clear();
         self.exchange.apply(command.sequence, command.time, &command.command, &mut self.events);
+        self.time = command.time;
         Ok(Some(Step { command, events: &self.events }))
     }
 
@@ -234,6 +241,7 @@ impl Replay {
         self.peek()?;
         let Some(command) = self.next.take() else { return Ok(None) };
         self.exchange.apply(command.sequence, command.time, &command.command, &mut NoEvents);
+        self.time = command.time;
         Ok(Some(command.sequence))
     }
 
@@ -254,6 +262,18 @@ impl Replay {
     #[must_use]
     pub const fn exchange(&self) -> &Exchange {
         &self.exchange
+    }
+
+    /// The time of the last command applied.
+    #[must_use]
+    pub const fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// The journal's id.
+    #[must_use]
+    pub const fn journal_id(&self) -> JournalId {
+        self.reader.journal_id()
     }
 
     /// The end of the block that was read last: where a snapshot can stand, if all of the block was applied.

@@ -13,7 +13,7 @@ use engine::{
     command::Command,
     exchange::Exchange,
     journal::Durability,
-    pipeline::Inline,
+    pipeline::{Config, Inline, Pipeline},
     types::{
         AccountId, Amount, AssetId, Cause, ClientOrderId, ExternalId, FeeRate, LimitType, MarketId, OrderId, Price,
         Quantity, Side, Timestamp, WithdrawalId,
@@ -248,4 +248,61 @@ fn the_exported_ledger_balances() {
         assert!(number(&format!("SELECT count(*) FROM {view}")) > 0, "{view} of about {rows}");
     }
     assert!(std::fs::read_to_string(csv.join("fills.csv")).unwrap().lines().count() == 3);
+}
+
+#[test]
+fn snapshots_are_made_and_verified_and_what_they_replace_can_be_pruned() {
+    let directory = tempfile::tempdir().unwrap();
+    let config =
+        Config { durability: Durability::None, segment_bytes: 2 << 20, snapshot_every: None, ..Config::default() };
+    let grow = |from: u32, to: u32| {
+        let pipeline = Pipeline::open(directory.path(), config.clone()).unwrap();
+        let mut gateway = pipeline.gateway(Cause::session(1)).unwrap();
+        for account in (from..to).map(AccountId) {
+            while gateway.submit(Command::CreateAccount { account }).is_err() {
+                std::thread::yield_now();
+            }
+        }
+        let running = reprise(directory.path(), &["snapshot"]);
+        let errors = String::from_utf8_lossy(&running.stderr).into_owned();
+        assert_eq!(running.status.code(), Some(1), "{errors}");
+        assert!(errors.contains(&std::process::id().to_string()), "names the holder: {errors}");
+        pipeline.shutdown().unwrap().exchange
+    };
+    assert_eq!(reprise(directory.path(), &["snapshot"]).status.code(), Some(1), "nothing is there yet");
+    grow(1, 80_000);
+    assert_eq!(json(directory.path(), &["snapshot"])["sequence"], 79_999);
+    let too_early = reprise(directory.path(), &["prune"]);
+    assert_eq!(too_early.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&too_early.stderr).contains("fewer than two good snapshots"));
+    grow(80_000, 160_000);
+    json(directory.path(), &["snapshot"]);
+    let exchange = grow(160_000, 170_000);
+
+    let hash = exchange.state_hash().to_string();
+    let verified = json(directory.path(), &["verify", "--deep"]);
+    assert_eq!((&verified["state_hash"], &verified["commands"]), (&Value::from(hash.clone()), &Value::from(169_999)));
+    assert_eq!(verified["snapshots"], Value::from(vec![79_999, 159_999]));
+
+    let pruned = json(directory.path(), &["prune", "--first-segment"]);
+    assert!(!pruned["removed_segments"].as_array().unwrap().is_empty(), "{pruned}");
+    let verified = json(directory.path(), &["verify"]);
+    assert_eq!(verified["state_hash"], hash);
+    assert_eq!(verified["began_with_snapshot"], 79_999);
+    assert_eq!(verified["snapshots"], Value::from(vec![159_999]));
+    assert!(text(directory.path(), &["show", "--at", "now"]).contains(&hash));
+    let gone = reprise(directory.path(), &["show", "--at", "100"]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("history begins at sequence"), "{gone:?}");
+    assert_eq!(Pipeline::open(directory.path(), config.clone()).unwrap().recovered().state_hash, exchange.state_hash());
+
+    // A snapshot that is no good is found.
+    let newest = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let newest = newest.filter(|path| path.extension().is_some_and(|extension| extension == "snapshot")).max().unwrap();
+    let mut bytes = std::fs::read(&newest).unwrap();
+    bytes[200] ^= 4;
+    std::fs::write(&newest, bytes).unwrap();
+    let damaged = reprise(directory.path(), &["verify"]);
+    assert_eq!(damaged.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&damaged.stderr).contains("00000000000000159999.snapshot"), "{damaged:?}");
 }

@@ -12,7 +12,7 @@ use engine::{
 
 /// Reads the history of a Reprise exchange: checks it, lists it, shows any past moment, compares two, exports it.
 ///
-/// The exchange may be running: the journal is only read. A moment is a sequence (12345), an epoch and a sequence
+/// The exchange may be running: the journal is only read, but for snapshot and prune. A moment is a sequence (12345), an epoch and a sequence
 /// (1:12345), a time (2026-11-25T09:30:00Z, or nanoseconds since 1970 as @1764000000000000000), or now. The state "at" a
 /// moment is the state after its command; at a time, after the last command not later than it.
 #[derive(Debug, Parser)]
@@ -46,6 +46,19 @@ pub enum Action {
     Diff(DiffArguments),
     /// Write history as tables: accounts, balances, ledger entries, orders, fills, commands, withdrawals.
     Export(ExportArguments),
+    /// Make a snapshot of the last moment; the exchange must be stopped (one that runs makes its own).
+    Snapshot,
+    /// Remove whole segments that come before the older of the two newest good snapshots; the exchange must be stopped.
+    /// What is removed can no longer be shown, verified or replayed: keep a copy elsewhere.
+    Prune(PruneArguments),
+}
+
+/// What to remove.
+#[derive(Debug, Args)]
+pub struct PruneArguments {
+    /// Also the first segment, which says how it all began.
+    #[arg(long)]
+    pub first_segment: bool,
 }
 
 /// How to verify.

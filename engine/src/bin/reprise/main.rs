@@ -1,5 +1,5 @@
-//! `reprise`, the operator's tool: reads an exchange's journal aside and answers questions about any past moment. Never
-//! writes into the data directory.
+//! `reprise`, the operator's tool: reads an exchange's journal aside and answers questions about any past moment. Only
+//! `snapshot` and `prune` write into the data directory.
 //!
 //! Exit codes: 0 all is well; 1 it could not be done, or what was asked for is not there; 2 the command line is wrong;
 //! 3 damage or a mismatch was found.
@@ -17,6 +17,7 @@ mod orders;
 mod output;
 mod progress;
 mod show;
+mod upkeep;
 mod verify;
 
 use std::process::ExitCode;
@@ -60,6 +61,8 @@ fn run(arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
         Action::Show(arguments) => show::run(&timeline, arguments, output),
         Action::Diff(arguments) => diff::run(&timeline, arguments, output),
         Action::Export(arguments) => export::run(&timeline, arguments, output),
+        Action::Snapshot => upkeep::snapshot(&timeline, output),
+        Action::Prune(arguments) => upkeep::prune_segments(&timeline, arguments, output),
     }
 }
 

@@ -3,7 +3,10 @@
 //! One thread reads and checks, another applies, so that the reading hides behind the state machine.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
+    io,
+    ops::Bound,
     path::Path,
     sync::mpsc::{Receiver, sync_channel},
     thread,
@@ -14,8 +17,11 @@ use engine::{
     command::SequencedCommand,
     event::{Event, NoEvents, SequencedEvent},
     exchange::{Exchange, StateHash},
-    journal::{Head, JournalId, JournalReader, Tail},
-    recovery::Timeline,
+    journal::{
+        FileStorage, Head, JournalId, JournalReader, OpenError, Tail,
+        snapshot::{SnapshotError, SnapshotHeader, SnapshotName, check_snapshot, list_snapshots},
+    },
+    recovery::{Timeline, load_snapshot},
     types::{Sequence, wire::Writer},
 };
 use serde_json::json;
@@ -43,6 +49,10 @@ struct Pass {
     tail: Option<Tail>,
     commands: u64,
     seconds: f64,
+    /// The snapshots whose state was computed again.
+    snapshots: Vec<SnapshotName>,
+    /// What the pass began with, where history before it was pruned.
+    began_with: Option<SnapshotName>,
 }
 
 /// Verifies.
@@ -69,9 +79,12 @@ fn replay(
     let begun = Instant::now();
     let (sender, batches) = sync_channel(BATCHES_WAITING);
     let in_use = is_in_use(directory);
+    let beginning = begin(directory)?;
+    let (exchange, began_with, reader) = (beginning.exchange, beginning.snapshot, beginning.reader);
+    let snapshots = snapshots(directory, in_use)?;
     thread::scope(|scope| {
         let reading = scope.spawn(move || -> Result<(JournalId, Head, Option<Tail>), Failure> {
-            let mut reader = JournalReader::open_directory(directory)?;
+            let mut reader = reader;
             let journal_id = reader.journal_id();
             let mut batch = Vec::with_capacity(BATCH_COMMANDS);
             let hand_over = |batch: &mut Vec<SequencedCommand>| {
@@ -91,7 +104,7 @@ fn replay(
             let tail = if in_use { None } else { Some(reader.into_tail()?) };
             Ok((journal_id, head, tail))
         });
-        let applied = apply(&batches, what, directory, arguments);
+        let applied = apply(exchange, &snapshots, &batches, what, directory, arguments);
         // The reader waits for no one once there is nobody to take a batch.
         drop(batches);
         let read = reading.join().unwrap_or_else(|_| Err(Failure::failed("the journal's reader stopped")));
@@ -100,23 +113,87 @@ fn replay(
         let (exchange, events_hash, events, commands) = applied?;
         let seconds = begun.elapsed().as_secs_f64();
         let state_hash = exchange.state_hash();
-        Ok(Pass { exchange, state_hash, events_hash, events, journal_id, head, tail, commands, seconds })
+        let snapshots = snapshots.values().map(SnapshotHeader::name).filter(|name| Some(*name) != began_with).collect();
+        Ok(Pass {
+            exchange,
+            state_hash,
+            events_hash,
+            events,
+            journal_id,
+            head,
+            tail,
+            commands,
+            seconds,
+            snapshots,
+            began_with,
+        })
     })
+}
+
+/// Where a pass begins.
+struct Beginning {
+    exchange: Exchange,
+    snapshot: Option<SnapshotName>,
+    reader: JournalReader,
+}
+
+/// With the first command, or with the oldest good snapshot where what came before was pruned.
+fn begin(directory: &Path) -> Result<Beginning, Failure> {
+    let pruned = match JournalReader::open_directory(directory) {
+        Ok(reader) => return Ok(Beginning { exchange: Exchange::new(), snapshot: None, reader }),
+        Err(pruned @ OpenError::Pruned { .. }) => pruned,
+        Err(error) => return Err(error.into()),
+    };
+    let storage = FileStorage::read_only(directory);
+    for name in list_snapshots(&storage).map_err(unreadable)?.into_iter().rev() {
+        if let Ok(loaded) = load_snapshot(&storage, name, 0)
+            && let Ok(reader) = JournalReader::open_after(storage.clone(), loaded.header.head())
+        {
+            return Ok(Beginning { exchange: loaded.exchange, snapshot: Some(name), reader });
+        }
+    }
+    Err(pruned.into())
+}
+
+/// The snapshots by their sequence, all of which must be good.
+fn snapshots(directory: &Path, in_use: bool) -> Result<BTreeMap<Sequence, SnapshotHeader>, Failure> {
+    let storage = FileStorage::read_only(directory);
+    let mut found = BTreeMap::new();
+    for name in list_snapshots(&storage).map_err(unreadable)? {
+        match check_snapshot(&storage, name) {
+            Ok(header) => drop(found.insert(header.sequence, header)),
+            // A running exchange removes those that are too old.
+            Err(SnapshotError::Io { source, .. }) if in_use && source.kind() == io::ErrorKind::NotFound => {}
+            Err(bad) => {
+                return Err(Failure::Damaged(format!(
+                    "snapshot {name}: {bad}; the exchange opens from an older one: move the file away once you have a copy"
+                )));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn unreadable(error: SnapshotError) -> Failure {
+    Failure::failed(error.to_string())
 }
 
 type Applied = (Exchange, Option<blake3::Hash>, u64, u64);
 
 /// Applies what is read, and checks the invariants now and then and at the end.
 fn apply(
+    mut exchange: Exchange,
+    snapshots: &BTreeMap<Sequence, SnapshotHeader>,
     batches: &Receiver<Vec<SequencedCommand>>,
     what: &'static str,
     directory: &Path,
     arguments: &VerifyArguments,
 ) -> Result<Applied, Failure> {
-    let mut exchange = Exchange::new();
     let mut hashed = arguments.deep.then(EventHash::default);
     let (mut events, mut commands) = (Vec::<Event>::new(), 0_u64);
     let mut progress = Progress::start(what, progress::estimate(directory));
+    let mut awaited = snapshots.range((Bound::Excluded(exchange.last_sequence()), Bound::Unbounded));
+    let mut due = awaited.next();
     for batch in batches {
         for SequencedCommand { sequence, time, command, .. } in &batch {
             match &mut hashed {
@@ -130,6 +207,16 @@ fn apply(
                 }
             }
             commands += 1;
+            if due.is_some_and(|(due, _)| due == sequence) {
+                let (_, header) = due.expect("it is due");
+                if exchange.state_hash().0 != header.state_hash {
+                    return Err(Failure::Damaged(format!(
+                        "snapshot {}: its state is not what the commands before it lead to; move the file away, and report this",
+                        header.name()
+                    )));
+                }
+                due = awaited.next();
+            }
             if commands.is_multiple_of(arguments.check_every) {
                 check(&exchange)?;
             }
@@ -225,6 +312,8 @@ fn report(directory: &Path, pass: &Pass, arguments: &VerifyArguments, output: &m
             "head_hash": pass.head.hash.to_string(),
             "state_hash": pass.state_hash.to_string(),
             "tail": tail,
+            "snapshots": pass.snapshots.iter().map(|name| name.sequence.0).collect::<Vec<_>>(),
+            "began_with_snapshot": pass.began_with.map(|name| name.sequence.0),
             "deep": arguments.deep,
             "events": arguments.deep.then_some(pass.events),
             "events_hash": events_hash,
@@ -232,6 +321,12 @@ fn report(directory: &Path, pass: &Pass, arguments: &VerifyArguments, output: &m
         return Ok(());
     }
     output.line(format!("journal     {} ({})", directory.display(), pass.journal_id))?;
+    if let Some(name) = pass.began_with {
+        output.line(format!("began with  snapshot {name}: what came before was pruned, and is not verified"))?;
+    }
+    for name in &pass.snapshots {
+        output.line(format!("snapshot    {name}: its state was computed again, and is the same"))?;
+    }
     output.line(format!(
         "commands    {} in {:.3} s: {} per second",
         count(pass.commands),
