@@ -328,7 +328,7 @@ impl Beginning {
     }
 
     /// With the past that a storage holds; gives the journal along.
-    fn open<S: Storage>(
+    fn open<S: Storage + Send + 'static>(
         storage: &S,
         config: &Config,
         progress: &mut dyn FnMut(Sequence),

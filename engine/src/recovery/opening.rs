@@ -4,7 +4,7 @@ use super::snapshots::{SkippedSnapshot, base_for_writing};
 use crate::{
     event::NoEvents,
     exchange::Exchange,
-    journal::{Journal, OpenError, Options, Storage, TornTail, snapshot::SnapshotName},
+    journal::{Journal, OpenError, Options, ReadAhead, Storage, TornTail, snapshot::SnapshotName},
     types::{Sequence, Timestamp},
 };
 
@@ -31,24 +31,38 @@ pub struct Opened<S: Storage> {
 ///
 /// # Errors
 /// When the journal cannot be opened. A snapshot that is no good is none: an older one, or the whole journal, is used.
-pub fn open_exchange<S: Storage>(
+pub fn open_exchange<S: Storage + Send + 'static>(
     storage: &S,
     options: &Options,
     hash_seed: u64,
     progress: &mut dyn FnMut(Sequence),
 ) -> Result<Opened<S>, OpenError> {
-    const PROGRESS_EVERY: u64 = 1 << 16;
     let base = base_for_writing(storage, options, hash_seed)?;
-    let (mut exchange, mut time, mut opening, mut replayed) = (base.exchange, base.time, base.reading, 0_u64);
-    for command in &mut opening {
-        let command = command?;
-        exchange.apply(command.sequence, command.time, &command.command, &mut NoEvents);
-        time = command.time;
-        replayed += 1;
-        if replayed.is_multiple_of(PROGRESS_EVERY) {
-            progress(command.sequence);
+    let (mut exchange, mut time, mut replayed) = (base.exchange, base.time, 0);
+    let mut reading = ReadAhead::start(base.reading).map_err(|source| OpenError::Io {
+        file: "the thread that reads ahead".to_owned(),
+        offset: 0,
+        after: exchange.last_sequence(),
+        source,
+    })?;
+    loop {
+        let batch = match reading.next_batch() {
+            Ok(Some(batch)) => batch,
+            Ok(None) => break,
+            Err(error) => {
+                // The thread has the directory too: whoever tries again must find it free.
+                drop(reading.into_reader());
+                return Err(error);
+            }
+        };
+        for command in &batch {
+            exchange.apply(command.sequence, command.time, &command.command, &mut NoEvents);
+            time = command.time;
         }
+        replayed += batch.len() as u64;
+        progress(exchange.last_sequence());
     }
+    let opening = reading.into_reader();
     let torn = opening.torn().cloned();
     let journal = opening.into_journal()?;
     Ok(Opened { exchange, journal, time, replayed, snapshot: base.snapshot, skipped: base.skipped, torn })
