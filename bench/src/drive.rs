@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use engine::{
     command::Command,
     exchange::Exchange,
-    journal::{FileStorage, Journal, Options},
+    journal::{FileStorage, Journal, Options, ReadAhead},
     pipeline::{Gateway, Handle, Pipeline, SubmitError},
     types::{Cause, Sequence, Timestamp},
 };
@@ -91,10 +91,13 @@ fn await_published(handle: &Handle, commands: usize) -> Result<()> {
 pub fn replayed(directory: &Path) -> Result<Outcome> {
     let begun = Instant::now();
     let (mut exchange, mut tally) = (Exchange::new(), Tally::default());
-    for command in Journal::open(FileStorage::lock(directory)?, Options::default())? {
-        let command = command?;
-        exchange.apply(command.sequence, command.time, &command.command, &mut tally);
+    let mut reading = ReadAhead::start(Journal::open(FileStorage::lock(directory)?, Options::default())?)?;
+    while let Some(batch) = reading.next_batch()? {
+        for command in &batch {
+            exchange.apply(command.sequence, command.time, &command.command, &mut tally);
+        }
     }
+    drop(reading.into_reader());
     let all_seconds = begun.elapsed().as_secs_f64();
     if exchange.last_sequence() == Sequence(0) {
         bail!("the journal is empty");
