@@ -92,7 +92,7 @@ fn check_image(image: &MemoryStorage, chosen: u32, count: u32, acknowledged: u64
 
 #[test]
 fn everything_committed_survives_a_crash_at_any_write() {
-    let mut torn_at_roll = 0;
+    let (mut torn_at_roll, mut writes, mut crashes) = (0, 0, 0);
     for nth in 1.. {
         let storage = MemoryStorage::default();
         storage.fail_at_write(nth);
@@ -101,15 +101,19 @@ fn everything_committed_survives_a_crash_at_any_write() {
             break;
         };
         torn_at_roll += u32::from(storage.unsynced()[0].sector == 0);
+        writes += 1;
         for (chosen, count, image) in images(&storage) {
             check_image(&image, chosen, count, acknowledged, appended);
+            crashes += 1;
         }
     }
     assert!(torn_at_roll > 8, "{torn_at_roll}");
+    println!("{crashes} crashes at {writes} writes: every subset of the sectors of the last write");
 }
 
 #[test]
 fn everything_committed_survives_a_crash_at_any_sync() {
+    let (mut syncs, mut crashes) = (0, 0);
     for nth in 1.. {
         let storage = MemoryStorage::default();
         storage.fail_at_sync(nth);
@@ -119,10 +123,14 @@ fn everything_committed_survives_a_crash_at_any_sync() {
             assert_eq!(acknowledged, 0);
             continue;
         }
+        syncs += 1;
         for (chosen, count, image) in images(&storage) {
             check_image(&image, chosen, count, acknowledged, appended);
+            crashes += 1;
         }
     }
+    assert!(syncs > 0);
+    println!("{crashes} crashes at {syncs} syncs");
 }
 
 /// A bit that flips in a tail that was never acknowledged may make it void or refused, and never adds a command.

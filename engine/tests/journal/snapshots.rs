@@ -127,6 +127,7 @@ fn every_flipped_bit_and_every_other_length_is_refused() {
         assert!(matches!(error, SnapshotError::Magic { .. } | SnapshotError::Check { .. }), "{length}: {error}");
     }
     assert!(matches!(refused([bytes.clone(), vec![0]].concat()), SnapshotError::Check { .. }));
+    println!("{} flipped bits and {} lengths, all refused", bytes.len() * 8, bytes.len() + 1);
 
     // Whole, and not what its name says.
     storage.replace_file(&file, bytes);
