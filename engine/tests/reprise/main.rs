@@ -123,6 +123,19 @@ fn damage_is_exit_code_3_and_says_where() {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(3), "{errors}");
     assert!(errors.contains("00000000.segment at byte") && errors.contains("after sequence"), "{errors}");
+
+    // The loss is accepted only by who knows what is lost, and is on record.
+    let good: u64 = errors.split("after sequence ").nth(1).unwrap().split(':').next().unwrap().parse().unwrap();
+    let accept = |after: u64| {
+        let after = after.to_string();
+        reprise(directory.path(), &["accept-loss", "--after", &after, "--reason", "no copy was kept"])
+    };
+    assert_eq!(accept(good - 1).status.code(), Some(1));
+    assert!(accept(good).status.success());
+    assert_eq!(json(directory.path(), &["verify"])["sequence"], good);
+    assert_eq!(accept(good).status.code(), Some(1), "nothing is damaged any more");
+    let record = std::fs::read_to_string(directory.path().join("ACCEPTED-LOSSES")).unwrap();
+    assert!(record.contains("no copy was kept"), "{record}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use engine::{
 
 /// Reads the history of a Reprise exchange: checks it, lists it, shows any past moment, compares two, exports it.
 ///
-/// The exchange may be running: the journal is only read, but for snapshot and prune. A moment is a sequence (12345), an epoch and a sequence
+/// The exchange may be running: the journal is only read, but for snapshot, prune and accept-loss. A moment is a sequence (12345), an epoch and a sequence
 /// (1:12345), a time (2026-11-25T09:30:00Z, or nanoseconds since 1970 as @1764000000000000000), or now. The state "at" a
 /// moment is the state after its command; at a time, after the last command not later than it.
 #[derive(Debug, Parser)]
@@ -51,6 +51,20 @@ pub enum Action {
     /// Remove whole segments that come before the older of the two newest good snapshots; the exchange must be stopped.
     /// What is removed can no longer be shown, verified or replayed: keep a copy elsewhere.
     Prune(PruneArguments),
+    /// Give up what is damaged and everything behind it, so that the exchange can be opened again. The last resort: first
+    /// look for a copy. Nothing is deleted, and the acceptance is recorded.
+    AcceptLoss(AcceptLossArguments),
+}
+
+/// What to give up.
+#[derive(Debug, Args)]
+pub struct AcceptLossArguments {
+    /// The last good sequence, as verify names it: nothing at or before it can be given up.
+    #[arg(long, value_name = "SEQUENCE")]
+    pub after: u64,
+    /// Why, for the record.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
 }
 
 /// What to remove.

@@ -1,5 +1,5 @@
 //! `reprise`, the operator's tool: reads an exchange's journal aside and answers questions about any past moment. Only
-//! `snapshot` and `prune` write into the data directory.
+//! `snapshot`, `prune` and `accept-loss` write into the data directory.
 //!
 //! Exit codes: 0 all is well; 1 it could not be done, or what was asked for is not there; 2 the command line is wrong;
 //! 3 damage or a mismatch was found.
@@ -54,6 +54,9 @@ fn run(arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
     let Some(directory) = &arguments.data else {
         return Err(Failure::Usage("give the exchange's data directory: --data DIR".to_owned()));
     };
+    if let Action::AcceptLoss(arguments) = &arguments.action {
+        return upkeep::accept_loss(directory, arguments, output);
+    }
     let timeline = Timeline::open(directory)?;
     match &arguments.action {
         Action::Verify(arguments) => verify::run(&timeline, arguments, output),
@@ -62,6 +65,7 @@ fn run(arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
         Action::Diff(arguments) => diff::run(&timeline, arguments, output),
         Action::Export(arguments) => export::run(&timeline, arguments, output),
         Action::Snapshot => upkeep::snapshot(&timeline, output),
+        Action::AcceptLoss(_) => unreachable!("it needs no journal that can be read"),
         Action::Prune(arguments) => upkeep::prune_segments(&timeline, arguments, output),
     }
 }

@@ -1,19 +1,20 @@
-//! `reprise snapshot` and `reprise prune`: upkeep of a data directory whose exchange is stopped.
+//! `reprise snapshot`, `reprise prune` and `reprise accept-loss`: upkeep of a data directory whose exchange is stopped.
 
 use std::path::Path;
 
 use engine::{
     journal::{
-        FileStorage, Genesis, OpenError, prune,
+        FileStorage, Genesis, Journal, OpenError, prune,
         snapshot::{SNAPSHOTS_KEPT_MIN, check_snapshot, list_snapshots, remove_old_snapshots},
     },
+    pipeline::Clock,
     recovery::{Timeline, save_snapshot},
     types::Sequence,
 };
 use serde_json::json;
 
 use crate::{
-    arguments::PruneArguments,
+    arguments::{AcceptLossArguments, PruneArguments},
     failure::{FINE, Failure},
     output::{Output, count},
 };
@@ -26,6 +27,28 @@ fn lock(directory: &Path) -> Result<FileStorage, Failure> {
         }
         other => other.into(),
     })
+}
+
+/// Gives up what is damaged and all behind it, on record.
+pub fn accept_loss(directory: &Path, arguments: &AcceptLossArguments, output: &mut Output) -> Result<u8, Failure> {
+    let storage = lock(directory)?;
+    let time = Clock::new().now();
+    let loss = Journal::accept_loss(&storage, Sequence(arguments.after), &arguments.reason, time)
+        .map_err(|error| Failure::failed(error.to_string()))?;
+    if output.json {
+        output.document(&json!({
+            "kept_through": loss.kept.sequence.0,
+            "head_hash": loss.kept.hash.to_string(),
+            "file": loss.file,
+            "offset": loss.offset,
+            "damage": loss.damage,
+        }))?;
+    } else {
+        output.line(format!("given up    {} from byte {} on: {}", loss.file, loss.offset, loss.damage))?;
+        output.line(format!("kept        all through sequence {}", count(loss.kept.sequence.0)))?;
+        output.line("recorded    in ACCEPTED-LOSSES; the damaged segments are set aside as .lost files")?;
+    }
+    Ok(FINE)
 }
 
 /// Makes a snapshot of the last durable moment.
