@@ -1,8 +1,9 @@
 //! All that can go in. Each kind has a number that is fixed for ever: it is what the journal holds.
 
 use crate::types::{
-    AccountId, Amount, AssetId, Cause, ClientOrderId, ExternalId, FeeRate, LimitType, MarketId, OrderId, Price,
-    Quantity, Sequence, Side, Symbol, Timestamp, TradingStatus, WithdrawalId, wire::messages,
+    AccountId, AirdropId, Amount, AssetId, Cause, ClientOrderId, Controls, Digest, ExternalId, FeeRate, Gate,
+    LimitType, ManifestHash, MarketId, OperatorId, OrderId, Price, Quantity, Sequence, Side, Symbol, Timestamp,
+    TradingStatus, WithdrawalId, wire::messages,
 };
 
 messages! {
@@ -68,6 +69,16 @@ messages! {
             status: TradingStatus,
         },
 
+        /// Stops or resumes withdrawals of one asset: none is asked for or released while they are stopped.
+        SetAssetWithdrawals = 6 {
+            /// The asset.
+            asset: AssetId,
+            /// Whether they may pass.
+            withdrawals: Gate,
+        },
+        /// Lets time pass: fires the timers that are due. An idle exchange journals one when a timer is due.
+        Tick = 7 {},
+
         /// Creates a user account.
         CreateAccount = 10 {
             /// Its number, chosen by the operator, not yet taken.
@@ -82,6 +93,27 @@ messages! {
         ResumeAccount = 12 {
             /// The account.
             account: AccountId,
+        },
+
+        /// Registers an operator with a public key (ed25519). The first two need nobody; every later one needs two others.
+        RegisterOperator = 13 {
+            /// The operator's number, not yet taken.
+            operator: OperatorId,
+            /// The public key.
+            key: Digest,
+            /// One registered operator who vouches; 0 while fewer than two are registered.
+            first: OperatorId,
+            /// The other.
+            second: OperatorId,
+        },
+        /// Takes an operator's rights away; needs two others.
+        RevokeOperator = 14 {
+            /// Whose.
+            operator: OperatorId,
+            /// One registered operator who vouches.
+            first: OperatorId,
+            /// The other.
+            second: OperatorId,
         },
 
         /// Credits what arrived from outside.
@@ -157,6 +189,103 @@ messages! {
         FailWithdrawal = 28 {
             /// Which.
             withdrawal: WithdrawalId,
+        },
+
+        /// Credits the treasury with what arrived from outside for it.
+        FundTreasury = 29 {
+            /// What.
+            asset: AssetId,
+            /// How much.
+            amount: Amount,
+            /// The arrival's own id, as for a deposit.
+            external_id: ExternalId,
+        },
+        /// States what the exchange verifiably has of an asset outside: what liabilities are compared with.
+        AttestReserves = 30 {
+            /// What.
+            asset: AssetId,
+            /// How much.
+            amount: Amount,
+        },
+        /// Limits what may be asked for in withdrawals of an asset within a window of time; beyond it the request is refused
+        /// and the exchange trips.
+        SetPayoutVelocity = 31 {
+            /// The asset.
+            asset: AssetId,
+            /// The most in one window.
+            amount_max: Amount,
+            /// The window, in seconds; 0 for no limit.
+            window_seconds: u32,
+        },
+        /// Limits airdrops of an asset; 0 is no limit.
+        SetAirdropLimits = 32 {
+            /// The asset.
+            asset: AssetId,
+            /// The most that one recipient may get from one airdrop.
+            recipient_max: Amount,
+            /// The most that one airdrop may pay.
+            airdrop_max: Amount,
+            /// The most that all airdrops of one day (UTC) may pay.
+            day_max: Amount,
+        },
+        /// Says which preventive controls are on.
+        SetControls = 33 {
+            /// Those that are on.
+            controls: Controls,
+        },
+        /// Opens the manifest of an airdrop.
+        OpenAirdrop = 34 {
+            /// Its number, never used before.
+            airdrop: AirdropId,
+            /// Who draws it up.
+            author: OperatorId,
+            /// What is paid.
+            asset: AssetId,
+            /// The sum of all lines.
+            total: Amount,
+            /// How many lines there will be.
+            lines: u32,
+            /// The hash over all lines; see [`ManifestHasher`](crate::exchange::ManifestHasher).
+            hash: ManifestHash,
+            /// For how many seconds after the payout what was credited stays locked; 0 for no lock.
+            lock_seconds: u32,
+        },
+        /// Adds the next line of a manifest.
+        AddAirdropLine = 35 {
+            /// The airdrop.
+            airdrop: AirdropId,
+            /// The recipient, in no other line.
+            account: AccountId,
+            /// How much.
+            amount: Amount,
+        },
+        /// Approves an airdrop whose manifest is complete.
+        ApproveAirdrop = 36 {
+            /// The airdrop.
+            airdrop: AirdropId,
+            /// Who approves: not the author.
+            operator: OperatorId,
+        },
+        /// Pays an airdrop out.
+        ExecuteAirdrop = 37 {
+            /// The airdrop.
+            airdrop: AirdropId,
+            /// Who executes it.
+            operator: OperatorId,
+        },
+        /// Gives up an airdrop that has not been executed.
+        CancelAirdrop = 38 {
+            /// The airdrop.
+            airdrop: AirdropId,
+            /// Who gives it up.
+            operator: OperatorId,
+        },
+        /// Pays what an account owes from what it has available, as far as it goes. A barrier.
+        SetOff = 39 {
+            /// The debtor.
+            account: AccountId,
+            /// What.
+            asset: AssetId,
         },
 
         /// Places a limit order.
@@ -248,8 +377,28 @@ messages! {
             /// The market.
             market: MarketId,
         },
+
+        /// Journals a part of a signed plan, ahead of the epoch that it starts. Changes no state.
+        AddPlanPart = 60 {
+            /// Its number, from 0.
+            index: u32,
+            /// How many of the bytes count: from 1 to 32, and 32 in all parts but the last.
+            length: u8,
+            /// The bytes.
+            bytes: Digest,
+        },
+        /// Starts the next epoch: from here on the state is the one that the plan journaled before this leads to. Submitted by
+        /// [`recovery`](crate::recovery) alone. Refused when it is not sequenced at `at`.
+        StartEpoch = 61 {
+            /// The sequence at which it must stand: what the new state rests on ends just before.
+            at: Sequence,
+            /// Binds the plan, its approvals and the new state; see [`recovery`](crate::recovery).
+            digest: Digest,
+        },
     }
 }
+
+const _: () = assert!(size_of::<Command>() <= 48, "commands are copied from ring to ring");
 
 /// A command with its place in history: what the journal holds and the state machine applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

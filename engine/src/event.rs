@@ -2,8 +2,8 @@
 //! them and nothing printed depends on how far one stage had run ahead of another.
 
 use crate::types::{
-    AccountId, Amount, AssetId, ClientOrderId, ExternalId, FeeRate, MarketId, OrderId, Price, Quantity, Sequence, Side,
-    Symbol, Timestamp, TradingStatus, WithdrawalId,
+    AccountId, AirdropId, Amount, AssetId, ClientOrderId, Controls, Digest, ExternalId, FeeRate, Gate, MarketId,
+    OperatorId, OrderId, Price, Quantity, Sequence, Side, Symbol, Timestamp, TradingStatus, WithdrawalId,
     wire::{Reader, Wire, WireError, Writer, messages, wire_enum},
 };
 
@@ -71,6 +71,16 @@ messages! {
             status: TradingStatus,
         },
 
+        /// Withdrawals of an asset were stopped or resumed.
+        AssetWithdrawalsSet = 7 {
+            /// The asset.
+            asset: AssetId,
+            /// Whether they may pass.
+            withdrawals: Gate,
+        },
+        /// Time has passed.
+        Ticked = 8 {},
+
         /// An account was created.
         AccountCreated = 10 {
             /// Its number.
@@ -85,6 +95,19 @@ messages! {
         AccountResumed = 12 {
             /// Whose.
             account: AccountId,
+        },
+
+        /// An operator was registered.
+        OperatorRegistered = 13 {
+            /// Who.
+            operator: OperatorId,
+            /// The public key.
+            key: Digest,
+        },
+        /// An operator has no rights any more.
+        OperatorRevoked = 14 {
+            /// Who.
+            operator: OperatorId,
         },
 
         /// Available grew by what arrived; `EXTERNAL` fell by it.
@@ -164,6 +187,240 @@ messages! {
             asset: AssetId,
             /// How much.
             amount: Amount,
+        },
+
+        /// `TREASURY` grew by what arrived; `EXTERNAL` fell by it.
+        TreasuryFunded = 28 {
+            /// What.
+            asset: AssetId,
+            /// How much.
+            amount: Amount,
+            /// The arrival's own id.
+            external_id: ExternalId,
+        },
+        /// Reserves were attested. With the control on, reserves below liabilities trip the halt.
+        ReservesAttested = 29 {
+            /// What.
+            asset: AssetId,
+            /// How much there is.
+            amount: Amount,
+            /// What was owed to users, fees and treasury at that moment.
+            liabilities: Amount,
+        },
+        /// The limit on withdrawals of an asset was set.
+        PayoutVelocitySet = 30 {
+            /// The asset.
+            asset: AssetId,
+            /// The most in one window.
+            amount_max: Amount,
+            /// The window, in seconds; 0 for no limit.
+            window_seconds: u32,
+        },
+        /// The limits on airdrops of an asset were set.
+        AirdropLimitsSet = 31 {
+            /// The asset.
+            asset: AssetId,
+            /// The most that one recipient may get from one airdrop.
+            recipient_max: Amount,
+            /// The most that one airdrop may pay.
+            airdrop_max: Amount,
+            /// The most that all airdrops of one day may pay.
+            day_max: Amount,
+        },
+        /// The preventive controls were set.
+        ControlsSet = 32 {
+            /// Those that are on.
+            controls: Controls,
+        },
+        /// The manifest of an airdrop was opened.
+        AirdropOpened = 33 {
+            /// Which.
+            airdrop: AirdropId,
+            /// By whom.
+            author: OperatorId,
+            /// What is to be paid.
+            asset: AssetId,
+            /// How much in all.
+            total: Amount,
+            /// In how many lines.
+            lines: u32,
+            /// Locked for how many seconds.
+            lock_seconds: u32,
+        },
+        /// A line was added to a manifest.
+        AirdropLineAdded = 34 {
+            /// To which.
+            airdrop: AirdropId,
+            /// Who is to get it.
+            account: AccountId,
+            /// How much.
+            amount: Amount,
+        },
+        /// An airdrop was approved.
+        AirdropApproved = 35 {
+            /// Which.
+            airdrop: AirdropId,
+            /// By whom.
+            operator: OperatorId,
+        },
+        /// An airdrop was paid out: `source` (`TREASURY` or `UNBACKED`) fell by the total. One
+        /// [`AirdropCredited`](Self::AirdropCredited) for each line follows.
+        AirdropExecuted = 36 {
+            /// Which.
+            airdrop: AirdropId,
+            /// What was paid.
+            asset: AssetId,
+            /// How much in all.
+            total: Amount,
+            /// The system account that paid.
+            source: AccountId,
+            /// Until when it is locked; 0 without a lock.
+            locked_until: Timestamp,
+        },
+        /// An account was credited: its available grew, or its held when the airdrop is locked.
+        AirdropCredited = 37 {
+            /// By which airdrop.
+            airdrop: AirdropId,
+            /// Whose.
+            account: AccountId,
+            /// What.
+            asset: AssetId,
+            /// How much.
+            amount: Amount,
+            /// Whether it is locked.
+            locked: Gate,
+        },
+        /// The lock of a credit ended: held became available.
+        AirdropUnlocked = 38 {
+            /// Of which airdrop.
+            airdrop: AirdropId,
+            /// Whose.
+            account: AccountId,
+            /// What.
+            asset: AssetId,
+            /// How much.
+            amount: Amount,
+        },
+        /// An airdrop was given up before it was executed.
+        AirdropCancelled = 39 {
+            /// Which.
+            airdrop: AirdropId,
+            /// By whom.
+            operator: OperatorId,
+        },
+        /// Available paid what the account owed: `RECEIVABLES` grew by it.
+        SetOffDone = 50 {
+            /// Whose.
+            account: AccountId,
+            /// What.
+            asset: AssetId,
+            /// How much.
+            amount: Amount,
+            /// What is still owed.
+            owed: Amount,
+        },
+        /// A crossed market was uncrossed at one price; the fills follow.
+        AuctionUncrossed = 46 {
+            /// Which.
+            market: MarketId,
+            /// The price of all fills.
+            price: Price,
+            /// How much trades, as far as no account meets itself.
+            quantity: Quantity,
+        },
+
+        /// A part of a plan was journaled.
+        PlanPartAdded = 60 {
+            /// Its number.
+            index: u32,
+        },
+        /// A new epoch begins. What changed with it follows in the events below, down to `EpochReady`.
+        EpochStarted = 61 {
+            /// The number of the new epoch.
+            epoch: u32,
+            /// The first sequence whose outcome may have changed.
+            first_changed: Sequence,
+            /// The hash of the plan.
+            plan: Digest,
+        },
+        /// A fill of the old epoch is void.
+        FillBusted = 62 {
+            /// The sequence of the command that caused it.
+            sequence: Sequence,
+            /// Its position among that command's events.
+            index: u32,
+            /// The taker.
+            taker: OrderId,
+            /// The maker.
+            maker: OrderId,
+            /// Where.
+            market: MarketId,
+            /// The price.
+            price: Price,
+            /// How much.
+            quantity: Quantity,
+        },
+        /// A balance is another: the differences, in minor units. Also of system accounts, whose balance is `available`.
+        BalanceCorrected = 63 {
+            /// Whose.
+            account: AccountId,
+            /// What.
+            asset: AssetId,
+            /// Added to available.
+            available: i64,
+            /// Added to held.
+            held: i64,
+        },
+        /// An order that was open in the old epoch is not in the new one.
+        OrderVoided = 64 {
+            /// Which.
+            order: OrderId,
+            /// Whose.
+            account: AccountId,
+            /// Where.
+            market: MarketId,
+        },
+        /// An order is open in the new epoch that was not in the old one, or that has another quantity, price or place now.
+        OrderRestored = 65 {
+            /// Which.
+            order: OrderId,
+            /// Whose.
+            account: AccountId,
+            /// Where.
+            market: MarketId,
+            /// Which side.
+            side: Side,
+            /// The limit.
+            price: Price,
+            /// What is open.
+            quantity: Quantity,
+            /// The order just before it at its price, or 0.
+            behind: OrderId,
+        },
+        /// A withdrawal is in another state: its number as in the canonical state.
+        WithdrawalCorrected = 66 {
+            /// Which.
+            withdrawal: WithdrawalId,
+            /// Whose.
+            account: AccountId,
+            /// The state it is in, or 255 when it is not there.
+            state: u8,
+        },
+        /// What an account owes is another.
+        ReceivableCorrected = 67 {
+            /// Whose.
+            account: AccountId,
+            /// What.
+            asset: AssetId,
+            /// How much it owes now.
+            owed: Amount,
+        },
+        /// All that changed with the new epoch has been said.
+        EpochReady = 68 {
+            /// The number of the epoch.
+            epoch: u32,
+            /// The hash of the new state.
+            state: Digest,
         },
 
         /// An order was accepted, and `held` moved from available to held: quote for a buy, base for a sell.
@@ -367,6 +624,8 @@ reject_reasons! {
     AccountSuspended = 4 "account_suspended",
     /// The account that would be resumed is not suspended.
     AccountNotSuspended = 5 "account_not_suspended",
+    /// The account owes: it may cancel and deposit, until what it owes is set off.
+    AccountOwes = 71 "account_owes",
     /// Payer and payee are the same.
     SameAccount = 6 "same_account",
     /// There is no such asset.
@@ -405,6 +664,12 @@ reject_reasons! {
     WithdrawalStateInvalid = 32 "withdrawal_state_invalid",
     /// The exchange is halted.
     ExchangeHalted = 35 "exchange_halted",
+    /// The exchange stands still for a recovery, and this is no fact.
+    ExchangeFrozen = 36 "exchange_frozen",
+    /// Withdrawals of the asset are stopped.
+    WithdrawalsStopped = 37 "withdrawals_stopped",
+    /// A market cannot have this status.
+    InvalidStatus = 38 "invalid_status",
     /// The price is zero.
     ZeroPrice = 40 "zero_price",
     /// The price is above `PRICE_MAX`.
@@ -425,6 +690,54 @@ reject_reasons! {
     DuplicateExternalId = 48 "duplicate_external_id",
     /// What is available does not cover the amount or the hold.
     InsufficientAvailable = 49 "insufficient_available",
+    /// More would be asked for in this asset than may be within the window: the exchange trips.
+    VelocityExceeded = 70 "velocity_exceeded",
+    /// There is no such operator.
+    UnknownOperator = 50 "unknown_operator",
+    /// The operator's number is 0 or taken.
+    OperatorExists = 51 "operator_exists",
+    /// Two operators must be different, and are the same.
+    SameOperator = 52 "same_operator",
+    /// Two registered operators must vouch for this.
+    EndorsementMissing = 53 "endorsement_missing",
+    /// The airdrop's number was used before.
+    AirdropExists = 54 "airdrop_exists",
+    /// There is no such airdrop.
+    UnknownAirdrop = 55 "unknown_airdrop",
+    /// The airdrop was executed or cancelled, or is approved and takes no more lines, or is not complete.
+    AirdropStateInvalid = 56 "airdrop_state_invalid",
+    /// The number of lines is zero or above the most there can be.
+    LineCountInvalid = 57 "line_count_invalid",
+    /// The airdrop has a line for the account already.
+    DuplicateRecipient = 58 "duplicate_recipient",
+    /// Lines are missing.
+    AirdropIncomplete = 59 "airdrop_incomplete",
+    /// The lines do not sum to the total.
+    AirdropTotalMismatch = 60 "airdrop_total_mismatch",
+    /// The lines do not have the hash.
+    AirdropHashMismatch = 61 "airdrop_hash_mismatch",
+    /// Nobody but the author has approved the airdrop.
+    ApprovalMissing = 62 "approval_missing",
+    /// A recipient would get more than one may get.
+    OverRecipientLimit = 63 "over_recipient_limit",
+    /// The airdrop would pay more than one may pay.
+    OverAirdropLimit = 64 "over_airdrop_limit",
+    /// The airdrops of the day would pay more than they may.
+    OverDayLimit = 65 "over_day_limit",
+    /// The treasury does not have the total.
+    TreasuryNotCovered = 66 "treasury_not_covered",
+    /// No reserves of the asset were ever attested.
+    ReservesNotAttested = 67 "reserves_not_attested",
+    /// Liabilities would be above the attested reserves.
+    ReservesExceeded = 68 "reserves_exceeded",
+    /// The account owes nothing of the asset.
+    NothingOwed = 72 "nothing_owed",
+    /// The set of controls has unknown ones.
+    InvalidControls = 73 "invalid_controls",
+    /// A part of a plan has no such length.
+    InvalidPlanPart = 74 "invalid_plan_part",
+    /// The epoch would start at another sequence than was prepared for.
+    EpochOutOfPlace = 75 "epoch_out_of_place",
     /// There is no such open order of this account.
     OrderNotFound = 100 "order_not_found",
     /// The order is on another market or side than the command says.
@@ -433,6 +746,8 @@ reject_reasons! {
     MarketHalted = 102 "market_halted",
     /// The whole exchange, or the market, accepts cancels and reductions only.
     MarketCancelOnly = 103 "market_cancel_only",
+    /// The market collects orders for an auction, and this one could not stand.
+    MarketInAuction = 108 "market_in_auction",
     /// The account has an open order of that name.
     DuplicateClientOrderId = 104 "duplicate_client_order_id",
     /// The exchange holds as many open orders as it can.
@@ -468,6 +783,8 @@ crate::types::small_enum! {
         BudgetSpent = 3 "budget_spent",
         /// It met an order of its own account: the rest of the arriving order is cancelled.
         SelfTrade = 4 "self_trade",
+        /// A recovery could not fund it, or repeats how it was closed.
+        Recovery = 5 "recovery",
     }
 }
 wire_enum!(CancelReason);

@@ -111,6 +111,13 @@ impl Ledger {
         })
     }
 
+    /// No command is on its way any more.
+    pub(super) fn forget_what_is_in_flight(&mut self) {
+        for records in self.pages.iter_mut().flatten() {
+            records.iter_mut().for_each(|record| record.in_flight_until = 0);
+        }
+    }
+
     /// Opens the books of an asset; ids may leave gaps.
     pub(super) fn add_asset(&mut self, asset: AssetId) {
         let count = usize::from(asset.0) + 1;

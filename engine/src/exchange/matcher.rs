@@ -13,7 +13,7 @@ use crate::{
     event::{CancelReason, Event, RejectReason},
     types::{
         AccountId, Amount, ClientOrderId, FeeRate, LimitType, MarketId, MarketSpec, OrderId, Price, Quantity, Sequence,
-        Side, TradingStatus,
+        Side, Timestamp, TradingStatus,
     },
 };
 
@@ -98,15 +98,24 @@ impl Matcher {
     /// Carries out the command at `sequence` as risk decided it.
     ///
     /// # Panics
-    /// When `decision` is [`Decision::Wait`]: such a command has not been decided.
+    /// When `decision` is [`Decision::Wait`]: such a command has not been decided; or [`Decision::StartEpoch`], where the
+    /// state is replaced instead.
     #[inline]
-    pub fn execute(&mut self, sequence: Sequence, command: &Command, decision: &Decision, sink: &mut impl MatchSink) {
+    pub fn execute(
+        &mut self,
+        sequence: Sequence,
+        _time: Timestamp,
+        command: &Command,
+        decision: &Decision,
+        sink: &mut impl MatchSink,
+    ) {
         match decision {
             Decision::Order(terms) => self.execute_order(sequence, command, terms, sink),
             Decision::Forward => self.execute_forwarded(command, sink),
             Decision::Done(event) => sink.emit(*event),
             Decision::Refuse(reason) => sink.emit(refused(*reason, command)),
             Decision::Wait { .. } => panic!("sequence {sequence} was passed on before it was decided"),
+            Decision::StartEpoch => panic!("an epoch starts at {sequence}: the state must be replaced there"),
         }
     }
 
@@ -270,7 +279,7 @@ impl Matcher {
                 };
             }
             Command::CancelAllOfAccount { account } => {
-                if self.global_status == TradingStatus::Halted {
+                if self.global_status.is_halted() {
                     sink.emit(refused(RejectReason::MarketHalted, command));
                     return;
                 }
@@ -280,7 +289,7 @@ impl Matcher {
                 self.cancel_all(account, MarketId(0), sink);
             }
             Command::CancelAllOfMarket { market } => {
-                if self.global_status == TradingStatus::Halted {
+                if self.global_status.is_halted() {
                     sink.emit(refused(RejectReason::MarketHalted, command));
                     return;
                 }
@@ -383,15 +392,16 @@ impl Matcher {
     /// The stricter of the global status and the market's.
     #[inline]
     fn status(&self, market: MarketId) -> TradingStatus {
-        self.global_status.max(self.market(market).expect("risk knows the market").status)
+        self.global_status.stricter(self.market(market).expect("risk knows the market").status)
     }
 
     #[inline]
     fn check_new(&self, account: AccountId, market: MarketId, name: ClientOrderId) -> Result<(), RejectReason> {
         match self.status(market) {
             TradingStatus::Open => {}
+            TradingStatus::Auction => return Err(RejectReason::MarketInAuction),
             TradingStatus::CancelOnly => return Err(RejectReason::MarketCancelOnly),
-            TradingStatus::Halted => return Err(RejectReason::MarketHalted),
+            TradingStatus::Halted | TradingStatus::Frozen => return Err(RejectReason::MarketHalted),
         }
         if self.orders.find_by_client_order_id(account, name).is_some() {
             return Err(RejectReason::DuplicateClientOrderId);
@@ -472,7 +482,7 @@ impl Matcher {
         if order.account != account {
             return Err(RejectReason::OrderNotFound);
         }
-        if self.status(order.market) == TradingStatus::Halted {
+        if self.status(order.market).is_halted() {
             return Err(RejectReason::MarketHalted);
         }
         Ok(slot)
@@ -499,9 +509,9 @@ impl Matcher {
         }
         let is_reduction = order.price == price && quantity <= order.remaining;
         match self.status(market) {
-            TradingStatus::Halted => return Err(RejectReason::MarketHalted),
+            TradingStatus::Halted | TradingStatus::Frozen => return Err(RejectReason::MarketHalted),
             TradingStatus::CancelOnly if !is_reduction => return Err(RejectReason::MarketCancelOnly),
-            TradingStatus::CancelOnly | TradingStatus::Open => {}
+            TradingStatus::CancelOnly | TradingStatus::Auction | TradingStatus::Open => {}
         }
         if is_reduction {
             return Ok((slot, Replacing::Reduction));
@@ -856,6 +866,7 @@ pub(super) fn refused(reason: RejectReason, command: &Command) -> Event {
         | Command::Transfer { from: account, .. }
         | Command::RequestWithdrawal { account, .. }
         | Command::RequestWithdrawalOfAll { account, .. }
+        | Command::SetOff { account, .. }
         | Command::CancelAllOfAccount { account } => (account, ClientOrderId(0), 0),
         Command::CancelWithdrawal { account, withdrawal } | Command::ReleaseWithdrawal { account, withdrawal, .. } => {
             (account, ClientOrderId(0), withdrawal.0)
@@ -875,7 +886,24 @@ pub(super) fn refused(reason: RejectReason, command: &Command) -> Event {
         | Command::SetMarketFees { .. }
         | Command::SetMarketStatus { .. }
         | Command::SetGlobalStatus { .. }
+        | Command::SetAssetWithdrawals { .. }
+        | Command::Tick {}
+        | Command::FundTreasury { .. }
+        | Command::AttestReserves { .. }
+        | Command::SetPayoutVelocity { .. }
+        | Command::SetAirdropLimits { .. }
+        | Command::SetControls { .. }
+        | Command::AddPlanPart { .. }
+        | Command::StartEpoch { .. }
         | Command::CancelAllOfMarket { .. } => none,
+        Command::RegisterOperator { operator, .. } | Command::RevokeOperator { operator, .. } => {
+            (AccountId(0), ClientOrderId(0), operator.0.into())
+        }
+        Command::OpenAirdrop { airdrop, .. }
+        | Command::ApproveAirdrop { airdrop, .. }
+        | Command::ExecuteAirdrop { airdrop, .. }
+        | Command::CancelAirdrop { airdrop, .. } => (AccountId(0), ClientOrderId(0), airdrop.0.into()),
+        Command::AddAirdropLine { airdrop, account, .. } => (account, ClientOrderId(0), airdrop.0.into()),
     };
     Event::Refused { reason, command_kind: command.kind(), account, client_order_id, subject }
 }

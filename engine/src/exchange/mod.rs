@@ -103,11 +103,12 @@ impl Exchange {
     /// [`Refused`](crate::event::Event::Refused), and changes nothing.
     ///
     /// # Panics
-    /// When `sequence` is not above the last one, or an invariant is broken: the exchange must not go on.
+    /// When `sequence` is not above the last one, or an invariant is broken: the exchange must not go on. Also at the
+    /// start of an epoch, where the state is replaced instead: see [`start_epoch`](Self::start_epoch).
     #[inline]
-    pub fn apply(&mut self, sequence: Sequence, _time: Timestamp, command: &Command, events: &mut impl EventSink) {
-        let decision = self.decide(sequence, command);
-        self.execute(sequence, command, &decision, events);
+    pub fn apply(&mut self, sequence: Sequence, time: Timestamp, command: &Command, events: &mut impl EventSink) {
+        let decision = self.decide(sequence, time, command);
+        self.execute(sequence, time, command, &decision, events);
     }
 
     /// The first half of [`apply`](Self::apply): what risk says to the command.
@@ -115,9 +116,9 @@ impl Exchange {
     /// # Panics
     /// As `apply`.
     #[inline]
-    pub fn decide(&mut self, sequence: Sequence, command: &Command) -> Decision {
+    pub fn decide(&mut self, sequence: Sequence, time: Timestamp, command: &Command) -> Decision {
         assert!(sequence > self.last, "sequence {sequence} does not follow {}", self.last);
-        self.risk.decide(sequence, command)
+        self.risk.decide(sequence, time, command)
     }
 
     /// The second half of [`apply`](Self::apply), to follow [`decide`](Self::decide) with the same command.
@@ -125,10 +126,36 @@ impl Exchange {
     /// # Panics
     /// As `apply`.
     #[inline]
-    pub fn execute(&mut self, sequence: Sequence, command: &Command, decision: &Decision, events: &mut impl EventSink) {
-        self.matcher.execute(sequence, command, decision, &mut Direct { risk: &mut self.risk, events });
+    pub fn execute(
+        &mut self,
+        sequence: Sequence,
+        time: Timestamp,
+        command: &Command,
+        decision: &Decision,
+        events: &mut impl EventSink,
+    ) {
+        self.matcher.execute(sequence, time, command, decision, &mut Direct { risk: &mut self.risk, events });
         self.risk.settled_through(sequence);
         self.last = sequence;
+    }
+
+    /// Goes on, at the [`StartEpoch`](Command::StartEpoch) at `sequence`, with the state in `replacement`, and says with
+    /// `corrections` what that changes.
+    ///
+    /// # Panics
+    /// When `sequence` does not follow the last one.
+    pub fn start_epoch(
+        &mut self,
+        sequence: Sequence,
+        replacement: Self,
+        corrections: &[Event],
+        events: &mut impl EventSink,
+    ) {
+        assert!(sequence > self.last, "sequence {sequence} does not follow {}", self.last);
+        *self = replacement;
+        self.last = sequence;
+        self.risk.begins_at(sequence);
+        corrections.iter().for_each(|event| events.emit(*event));
     }
 
     /// The last sequence applied, 0 before the first.

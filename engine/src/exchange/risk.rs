@@ -17,7 +17,7 @@ use crate::{
     event::{Event, RejectReason},
     types::{
         AMOUNT_MAX, ASSETS_MAX, AccountId, Amount, AssetId, AssetSpec, ExternalId, FeeRate, MARKETS_MAX, MarketId,
-        MarketSpec, PRICE_MAX, Price, Quantity, SCALE_MAX, Sequence, Side, TradingStatus, WithdrawalId,
+        MarketSpec, PRICE_MAX, Price, Quantity, SCALE_MAX, Sequence, Side, Timestamp, TradingStatus, WithdrawalId,
     },
 };
 
@@ -37,6 +37,8 @@ pub enum Decision {
     Forward,
     /// An order or a replacing, with what was moved to held for it and the rates in force.
     Order(OrderTerms),
+    /// The state is to be replaced: a new epoch starts here.
+    StartEpoch,
 }
 
 /// What an order takes along from risk to the matcher.
@@ -178,7 +180,7 @@ impl Risk {
     ///
     /// Ask again with the same arguments after [`Decision::Wait`].
     #[inline]
-    pub fn decide(&mut self, sequence: Sequence, command: &Command) -> Decision {
+    pub fn decide(&mut self, sequence: Sequence, _time: Timestamp, command: &Command) -> Decision {
         let decision = match self.try_decide(sequence, command) {
             Ok(decision) => decision,
             Err(Refusal::Exact(reason)) => Decision::Refuse(reason),
@@ -238,6 +240,13 @@ impl Risk {
         self.settled = sequence;
     }
 
+    /// Everything before the start of an epoch at `sequence` is settled, whatever the state came from.
+    pub(super) fn begins_at(&mut self, sequence: Sequence) {
+        (self.settled, self.passed_on) = (sequence, sequence);
+        self.market_group_until.fill(0);
+        self.ledger.forget_what_is_in_flight();
+    }
+
     /// What an account has of an asset; zero when there is no such account.
     #[must_use]
     pub fn balance(&self, account: AccountId, asset: AssetId) -> Balance {
@@ -294,7 +303,7 @@ impl Risk {
 
     /// Nothing but a status and a place in history, for the state that follows.
     pub(super) fn restored(status: TradingStatus, last: Sequence) -> Self {
-        let globally_halted = status == TradingStatus::Halted;
+        let globally_halted = status.is_halted();
         Self { globally_halted, settled: last, passed_on: last, ..Self::default() }
     }
 
@@ -536,9 +545,33 @@ impl Risk {
                 Ok(Decision::Forward)
             }
             Command::SetGlobalStatus { status } => {
-                self.globally_halted = status == TradingStatus::Halted;
+                self.globally_halted = status.is_halted();
                 Ok(Decision::Forward)
             }
+            Command::AddPlanPart { index, length, .. } => {
+                check((1..=32).contains(&length), RejectReason::InvalidPlanPart)?;
+                Ok(Decision::Done(Event::PlanPartAdded { index }))
+            }
+            Command::StartEpoch { at, .. } => {
+                check(at == sequence, RejectReason::EpochOutOfPlace)?;
+                self.barrier()?;
+                Ok(Decision::StartEpoch)
+            }
+            Command::Tick {} => Ok(Decision::Done(Event::Ticked {})),
+            Command::SetAssetWithdrawals { .. }
+            | Command::RegisterOperator { .. }
+            | Command::RevokeOperator { .. }
+            | Command::FundTreasury { .. }
+            | Command::AttestReserves { .. }
+            | Command::SetPayoutVelocity { .. }
+            | Command::SetAirdropLimits { .. }
+            | Command::SetControls { .. }
+            | Command::OpenAirdrop { .. }
+            | Command::AddAirdropLine { .. }
+            | Command::ApproveAirdrop { .. }
+            | Command::ExecuteAirdrop { .. }
+            | Command::CancelAirdrop { .. }
+            | Command::SetOff { .. } => Err(Refusal::Exact(RejectReason::UnknownAirdrop)),
         }
     }
 

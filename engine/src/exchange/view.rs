@@ -101,7 +101,7 @@ impl Matcher {
         };
         Some(BookView {
             market,
-            status: found.status.max(self.global_status()),
+            status: found.status.stricter(self.global_status()),
             bids: view(&found.bids),
             asks: view(&found.asks),
         })

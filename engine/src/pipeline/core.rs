@@ -105,9 +105,9 @@ impl Poll for Core {
             let mut sink = CommandSink::new(&mut self.output, input, now);
             if is_timed(input.sequence) {
                 let before = self.shared.clock.now();
-                let decision = self.exchange.decide(input.sequence, &input.command);
+                let decision = self.exchange.decide(input.sequence, input.time, &input.command);
                 let between = self.shared.clock.now();
-                self.exchange.execute(input.sequence, &input.command, &decision, &mut sink);
+                self.exchange.execute(input.sequence, input.time, &input.command, &decision, &mut sink);
                 now = self.shared.clock.now();
                 sink.output.matched = now;
                 self.latency.record(SERVICE, between.0.saturating_sub(before.0), 1);

@@ -14,7 +14,7 @@ use super::{
     shared::{Counters, Shared},
     stage::{Poll, Progress},
 };
-use crate::{event::Event, types::TradingStatus};
+use crate::event::Event;
 
 /// The index of the histogram that follows the publisher's own two.
 pub(super) const END_TO_END: usize = 2;
@@ -125,9 +125,9 @@ impl Poll for Publisher {
                 // A halt that was asked for stops gateways until the status is another; one that came as a command
                 // like any other is the state machine's affair.
                 Event::GlobalStatusSet { status }
-                    if status != TradingStatus::Halted || self.shared.halting.load(Ordering::Acquire) > 0 =>
+                    if !status.is_halted() || self.shared.halting.load(Ordering::Acquire) > 0 =>
                 {
-                    self.shared.halted.store(status == TradingStatus::Halted, Ordering::Relaxed);
+                    self.shared.halted.store(status.is_halted(), Ordering::Relaxed);
                 }
                 _ => {}
             }

@@ -165,7 +165,7 @@ impl Poll for RiskStage {
             let input = self.input.get(done).expect("counted as readable");
             let timed = is_timed(input.sequence);
             let before = if timed { self.shared.clock.now() } else { started };
-            let decision = self.risk.decide(input.sequence, &input.command);
+            let decision = self.risk.decide(input.sequence, input.time, &input.command);
             if let Decision::Wait { until } = decision {
                 self.waits_for = Some(until);
                 break;
@@ -314,7 +314,7 @@ impl Poll for MatcherStage {
             }
             let commands = CommandSink::new(&mut self.output, input, now);
             let mut sink = SplitSink { commands, feedback: &mut self.feedback };
-            self.matcher.execute(input.sequence, &input.command, decision, &mut sink);
+            self.matcher.execute(input.sequence, input.time, &input.command, decision, &mut sink);
             if timed {
                 let before = now;
                 now = self.shared.clock.now();

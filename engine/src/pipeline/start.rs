@@ -30,7 +30,7 @@ use crate::{
     exchange::{Exchange, StateHash},
     journal::{FileStorage, Journal, MemoryStorage, Options, Storage, TornTail, snapshot::SnapshotName},
     recovery::open_exchange,
-    types::{Sequence, Timestamp, TradingStatus},
+    types::{Sequence, Timestamp},
 };
 
 /// What was found when the pipeline was opened.
@@ -356,7 +356,7 @@ fn build(beginning: Beginning, log: Log, config: &Config) -> Result<(Handle, Sta
 
     let (control, control_consumer) = spsc::channel(CONTROL_RING)?;
     let shared = Shared::new(Clock::new(), control, config.topology.workers(), log.headroom());
-    let is_halted = beginning.exchange.matcher().global_status() == TradingStatus::Halted;
+    let is_halted = beginning.exchange.matcher().global_status().is_halted();
     shared.halted.store(is_halted, Ordering::Relaxed);
     let mut builder = broadcast::Builder::new(config.input_ring);
     for _ in 0..if fused { 2 } else { 3 } {

@@ -46,6 +46,14 @@ id! {
     WithdrawalId(u64), "W"
 }
 id! {
+    /// A registered operator's number: from 1; 0 names none.
+    OperatorId(u16), "operator "
+}
+id! {
+    /// An airdrop's number, chosen by its author, never used again.
+    AirdropId(u32), "airdrop "
+}
+id! {
     /// Nanoseconds since the Unix epoch, stamped by the sequencer; never decreases along the journal.
     Timestamp(u64), ""
 }
@@ -104,6 +112,36 @@ impl fmt::Debug for ExternalId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "ExternalId({self})")
     }
+}
+
+macro_rules! digest {
+    ($(#[$meta:meta])* $name:ident, $bytes:literal) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(transparent)]
+        pub struct $name(pub [u8; $bytes]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "{}({self})", stringify!($name))
+            }
+        }
+    };
+}
+
+digest! {
+    /// 32 bytes that stand for something longer: a BLAKE3 hash, a public key.
+    Digest, 32
+}
+digest! {
+    /// The first 16 bytes of the BLAKE3 hash of an airdrop's manifest.
+    ManifestHash, 16
 }
 
 /// What kind of party caused a command.

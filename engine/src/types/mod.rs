@@ -10,11 +10,12 @@ mod spec;
 pub mod wire;
 
 pub use ids::{
-    AccountId, AssetId, Cause, CauseKind, ClientOrderId, ExternalId, MarketId, OrderId, Sequence, Timestamp,
-    WithdrawalId,
+    AccountId, AirdropId, AssetId, Cause, CauseKind, ClientOrderId, Digest, ExternalId, ManifestHash, MarketId,
+    OperatorId, OrderId, Sequence, Timestamp, WithdrawalId,
 };
 pub use money::{AMOUNT_MAX, Amount, FEE_RATE_DENOMINATOR, FEE_RATE_MAX, FeeRate, PRICE_MAX, Price, Quantity};
 pub(crate) use spec::small_enum;
 pub use spec::{
-    ASSETS_MAX, AssetSpec, LimitType, MARKETS_MAX, MarketSpec, SCALE_MAX, Side, Symbol, SymbolError, TradingStatus,
+    ASSETS_MAX, AssetSpec, Controls, Gate, LimitType, MARKETS_MAX, MarketSpec, SCALE_MAX, Side, Symbol, SymbolError,
+    TradingStatus,
 };

@@ -210,5 +210,83 @@ small_enum! {
         CancelOnly = 1 "cancel-only",
         /// Neither orders nor cancels; for the whole exchange also no transfer, no withdrawal asked for or released.
         Halted = 2 "halted",
+        /// Orders are collected and nothing trades; the market is uncrossed when it opens.
+        Auction = 3 "auction",
+        /// The whole exchange stands still for a recovery: as halted, and of the rest only facts are taken.
+        Frozen = 4 "frozen",
+    }
+}
+
+impl TradingStatus {
+    /// The one of the two that allows less: open, auction, cancel-only, halted, frozen.
+    #[must_use]
+    #[inline]
+    pub const fn stricter(self, other: Self) -> Self {
+        if self.strictness() >= other.strictness() { self } else { other }
+    }
+
+    /// Whether orders are neither taken nor cancelled.
+    #[must_use]
+    #[inline]
+    pub const fn is_halted(self) -> bool {
+        matches!(self, Self::Halted | Self::Frozen)
+    }
+
+    const fn strictness(self) -> u8 {
+        match self {
+            Self::Open => 0,
+            Self::Auction => 1,
+            Self::CancelOnly => 2,
+            Self::Halted => 3,
+            Self::Frozen => 4,
+        }
+    }
+}
+
+small_enum! {
+    /// Whether something may pass.
+    Gate {
+        /// It may.
+        Open = 0 "open",
+        /// It is stopped.
+        Closed = 1 "closed",
+    }
+}
+
+/// The preventive controls that are on: a set of bits. All are on in a new exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Controls(pub u8);
+
+impl Controls {
+    /// An airdrop is paid from the treasury, which must cover it; without this, from `UNBACKED`.
+    pub const COVER: Self = Self(1);
+    /// An airdrop needs the approval of an operator other than its author.
+    pub const APPROVAL: Self = Self(2);
+    /// No airdrop may bring liabilities above attested reserves, and an attestation below liabilities trips the halt.
+    pub const RESERVES: Self = Self(4);
+    /// All of them.
+    pub const ALL: Self = Self(7);
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
+    /// Whether all of `other` are on.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl Default for Controls {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+impl fmt::Display for Controls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [(Self::COVER, "cover"), (Self::APPROVAL, "approval"), (Self::RESERVES, "reserves")];
+        let on: Vec<_> = names.iter().filter(|(control, _)| self.has(*control)).map(|(_, name)| *name).collect();
+        formatter.pad(&if on.is_empty() { "none".to_owned() } else { on.join("+") })
     }
 }

@@ -4,8 +4,9 @@
 //! one is a change of the journal's format.
 
 use super::{
-    AccountId, Amount, AssetId, ClientOrderId, ExternalId, FeeRate, LimitType, MarketId, OrderId, Price, Quantity,
-    Sequence, Side, Symbol, Timestamp, TradingStatus, WithdrawalId,
+    AccountId, AirdropId, Amount, AssetId, ClientOrderId, Controls, Digest, ExternalId, FeeRate, Gate, LimitType,
+    ManifestHash, MarketId, OperatorId, OrderId, Price, Quantity, Sequence, Side, Symbol, Timestamp, TradingStatus,
+    WithdrawalId,
 };
 
 /// The longest message, kind byte included. A message never allocates.
@@ -146,6 +147,9 @@ wire_newtype!(
     OrderId(u64),
     ClientOrderId(u64),
     WithdrawalId(u64),
+    OperatorId(u16),
+    AirdropId(u32),
+    Controls(u8),
     Sequence(u64),
     Timestamp(u64),
     Price(u64),
@@ -173,7 +177,7 @@ macro_rules! wire_enum {
     )+};
 }
 pub(crate) use wire_enum;
-wire_enum!(Side, LimitType, TradingStatus);
+wire_enum!(Side, LimitType, TradingStatus, Gate);
 
 impl Wire for Symbol {
     fn put(&self, writer: &mut Writer) {
@@ -184,14 +188,19 @@ impl Wire for Symbol {
     }
 }
 
-impl Wire for ExternalId {
-    fn put(&self, writer: &mut Writer) {
-        writer.put(self.0);
-    }
-    fn get(reader: &mut Reader<'_>) -> Result<Self, WireError> {
-        Ok(Self(reader.take()?))
-    }
+macro_rules! wire_bytes {
+    ($($name:ident),+ $(,)?) => {$(
+        impl Wire for $name {
+            fn put(&self, writer: &mut Writer) {
+                writer.put(self.0);
+            }
+            fn get(reader: &mut Reader<'_>) -> Result<Self, WireError> {
+                Ok(Self(reader.take()?))
+            }
+        }
+    )+};
 }
+wire_bytes!(ExternalId, Digest, ManifestHash);
 
 /// Declares an enum of messages with fixed kind numbers and derives its canonical bytes from the field list.
 macro_rules! messages {

@@ -319,6 +319,7 @@ pub fn command(command: &Command, names: &Names) -> Fields {
         Command::CancelAllOfMarket { market } => {
             all.market(market);
         }
+        _ => {}
     }
     all
 }
@@ -446,6 +447,7 @@ pub fn event(event: &Event, names: &Names, side_of: impl Fn(OrderId) -> Option<S
             }
             all.put("orders", "orders", Value::Count(orders.into()));
         }
+        _ => {}
     }
     all
 }
