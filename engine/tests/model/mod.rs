@@ -381,6 +381,7 @@ impl ModelExchange {
                 let orders = u32::try_from(orders.len()).expect("the count fits");
                 self.emit(Event::MassCancelled { account: AccountId(0), market, orders })
             }
+            _ => unreachable!("the model does not know {} yet", command.kind_name()),
         }
     }
 
@@ -598,8 +599,10 @@ impl ModelExchange {
     fn status_of(&self, market: MarketId) -> TradingStatus {
         let severity = |status| match status {
             TradingStatus::Open => 0,
-            TradingStatus::CancelOnly => 1,
-            TradingStatus::Halted => 2,
+            TradingStatus::Auction => 1,
+            TradingStatus::CancelOnly => 2,
+            TradingStatus::Halted => 3,
+            TradingStatus::Frozen => 4,
         };
         let own = self.markets[&market].status;
         if severity(own) > severity(self.status) { own } else { self.status }
@@ -1196,6 +1199,7 @@ fn refusal(command: &Command, reason: RejectReason) -> Event {
         Command::CancelOrder { account, order }
         | Command::ReduceOrder { account, order, .. }
         | Command::ReplaceOrder { account, order, .. } => (account, ClientOrderId(0), order.0),
+        _ => none,
     };
     Event::Refused { reason, command_kind: command.kind(), account, client_order_id, subject }
 }
