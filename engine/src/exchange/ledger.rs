@@ -4,6 +4,8 @@
 //! here decides whether a movement is allowed: a movement that is not covered is a broken invariant and panics.
 //! Owned by risk alone.
 
+use std::collections::BTreeMap;
+
 use crate::types::{AccountId, Amount, AssetId};
 
 /// Accounts are kept in pages of this many, made when the first account of a page is created.
@@ -41,6 +43,8 @@ pub(super) struct Account {
     chunk_class: u8,
     exists: bool,
     pub(super) suspended: bool,
+    /// Whether it owes anything; what, is told by the ledger's debts.
+    owes: bool,
 }
 
 const VACANT: Account = Account {
@@ -52,7 +56,16 @@ const VACANT: Account = Account {
     chunk_class: 0,
     exists: false,
     suspended: false,
+    owes: false,
 };
+
+impl Account {
+    /// Whether the account may order, transfer and withdraw: it is not suspended and owes nothing.
+    #[inline]
+    pub(super) const fn is_active(&self) -> bool {
+        !self.suspended && !self.owes
+    }
+}
 
 /// All balances.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +79,8 @@ pub(super) struct Ledger {
     free_chunks: Vec<Vec<u32>>,
     /// Per asset, in the order of `AccountId::SYSTEM`.
     system: Vec<[i128; AccountId::SYSTEM.len()]>,
+    /// What accounts owe; their sum per asset is minus `RECEIVABLES`.
+    debts: BTreeMap<(AccountId, AssetId), Amount>,
 }
 
 impl Ledger {
@@ -153,9 +168,82 @@ impl Ledger {
         self.system[usize::from(asset.0)]
     }
 
-    /// What the exchange owes in an asset: minus `EXTERNAL`.
-    pub(super) fn supply(&self, asset: AssetId) -> u64 {
-        u64::try_from(-self.system[usize::from(asset.0)][EXTERNAL]).expect("EXTERNAL owes nobody")
+    /// What users, fees and treasury have of an asset: what came in from outside and has not left, and what was paid
+    /// without cover or is owed to the exchange.
+    pub(super) fn liabilities(&self, asset: AssetId) -> u64 {
+        let system = &self.system[usize::from(asset.0)];
+        let owed = -(system[EXTERNAL] + system[RECEIVABLES] + system[UNBACKED]);
+        u64::try_from(owed).expect("no balance but those three is negative")
+    }
+
+    /// What an account owes.
+    pub(super) fn owed(&self, account: AccountId, asset: AssetId) -> Amount {
+        self.debts.get(&(account, asset)).copied().unwrap_or_default()
+    }
+
+    /// What all accounts owe, ascending.
+    pub(super) const fn debts(&self) -> &BTreeMap<(AccountId, AssetId), Amount> {
+        &self.debts
+    }
+
+    /// Sets what an account owes, and nothing else.
+    pub(super) fn restore_debt(&mut self, account: AccountId, asset: AssetId, amount: Amount) {
+        self.set_debt(account, asset, amount);
+    }
+
+    /// The account owes `amount` more; the system account at `source` gets the claim.
+    pub(super) fn owe(&mut self, account: AccountId, asset: AssetId, amount: Amount, source: usize) {
+        let system = &mut self.system[usize::from(asset.0)];
+        system[RECEIVABLES] -= i128::from(amount.0);
+        system[source] += i128::from(amount.0);
+        let owed = self.owed(account, asset).checked_add(amount).expect("a debt stays within the asset's supply");
+        self.set_debt(account, asset, owed);
+    }
+
+    /// The account owes `amount` less, which the system account at `payer` loses.
+    pub(super) fn forgive(&mut self, account: AccountId, asset: AssetId, amount: Amount, payer: usize) {
+        let system = &mut self.system[usize::from(asset.0)];
+        system[RECEIVABLES] += i128::from(amount.0);
+        system[payer] -= i128::from(amount.0);
+        let owed = self.owed(account, asset).checked_sub(amount).expect("no more is forgiven than is owed");
+        self.set_debt(account, asset, owed);
+    }
+
+    /// Available pays `amount` of what the account owes.
+    pub(super) fn set_off(&mut self, account: AccountId, asset: AssetId, amount: Amount) {
+        take(&mut self.entry(account, asset).available, amount.0);
+        self.system[usize::from(asset.0)][RECEIVABLES] += i128::from(amount.0);
+        let owed = self.owed(account, asset).checked_sub(amount).expect("no more is set off than is owed");
+        self.set_debt(account, asset, owed);
+    }
+
+    fn set_debt(&mut self, account: AccountId, asset: AssetId, amount: Amount) {
+        if amount.is_zero() {
+            self.debts.remove(&(account, asset));
+        } else {
+            self.debts.insert((account, asset), amount);
+        }
+        let owes = self.debts.range((account, AssetId(0))..=(account, AssetId(u16::MAX))).next().is_some();
+        self.account_mut(account).expect("a debtor exists").owes = owes;
+    }
+
+    /// Available grows by what the system account at `source` pays.
+    pub(super) fn pay(&mut self, source: usize, account: AccountId, asset: AssetId, amount: Amount) {
+        self.system[usize::from(asset.0)][source] -= i128::from(amount.0);
+        add(&mut self.entry(account, asset).available, amount.0);
+    }
+
+    /// Available pays the system account at `to`.
+    pub(super) fn take_back(&mut self, to: usize, account: AccountId, asset: AssetId, amount: Amount) {
+        take(&mut self.entry(account, asset).available, amount.0);
+        self.system[usize::from(asset.0)][to] += i128::from(amount.0);
+    }
+
+    /// Moves an amount from one system account to another.
+    pub(super) fn move_system(&mut self, from: usize, to: usize, asset: AssetId, amount: Amount) {
+        let system = &mut self.system[usize::from(asset.0)];
+        system[from] -= i128::from(amount.0);
+        system[to] += i128::from(amount.0);
     }
 
     /// Sets the system accounts' balances of an asset.
@@ -287,8 +375,17 @@ impl Ledger {
     }
 }
 
-const EXTERNAL: usize = 0;
-const FEES: usize = 1;
+/// The places of the system accounts in `AccountId::SYSTEM`.
+pub(super) const EXTERNAL: usize = 0;
+pub(super) const FEES: usize = 1;
+pub(super) const TREASURY: usize = 2;
+pub(super) const RECEIVABLES: usize = 3;
+pub(super) const UNBACKED: usize = 4;
+
+/// The place of a system account.
+pub(super) fn system_index(account: AccountId) -> usize {
+    AccountId::SYSTEM.iter().position(|&system| system == account).expect("a system account")
+}
 
 const fn chunk_entries(class: u8) -> usize {
     4 << class
@@ -324,7 +421,7 @@ mod tests {
             let expected = Balance { available: Amount(u64::from(asset.0)), held: Amount(1) };
             assert_eq!(ledger.balance(first, asset), expected);
             assert_eq!(ledger.balance(second, asset).available, Amount(7));
-            assert_eq!(ledger.supply(asset), u64::from(asset.0) + 8);
+            assert_eq!(ledger.liabilities(asset), u64::from(asset.0) + 8);
         }
         assert_eq!(ledger.accounts().map(|(id, _)| id).collect::<Vec<_>>(), [first, second]);
         assert_eq!(ledger.balances(ledger.account(first).unwrap()).len(), 500);

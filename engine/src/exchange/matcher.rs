@@ -5,6 +5,7 @@
 
 use super::{
     book::BookSide,
+    mirror::Mirror,
     orders::{OPEN_ORDERS_MAX, Order, Orders},
     risk::{Decision, OrderTerms, Settlement},
 };
@@ -28,9 +29,11 @@ pub trait MatchSink {
 /// The half of the exchange that owns the books.
 #[derive(Clone, Debug)]
 pub struct Matcher {
-    global_status: TradingStatus,
-    markets: Vec<Option<Market>>,
-    orders: Orders,
+    pub(super) global_status: TradingStatus,
+    pub(super) markets: Vec<Option<Market>>,
+    pub(super) orders: Orders,
+    /// The lines of airdrops that are pending or locked.
+    pub(super) mirror: Mirror,
     /// The orders a mass cancel is about to take; kept to be used again.
     mass_cancel: Vec<(OrderId, u32)>,
 }
@@ -46,7 +49,7 @@ pub(super) struct Market {
 
 impl Market {
     #[inline]
-    fn side_mut(&mut self, side: Side) -> &mut BookSide {
+    pub(super) fn side_mut(&mut self, side: Side) -> &mut BookSide {
         match side {
             Side::Buy => &mut self.bids,
             Side::Sell => &mut self.asks,
@@ -54,7 +57,7 @@ impl Market {
     }
 
     #[inline]
-    const fn side(&self, side: Side) -> &BookSide {
+    pub(super) const fn side(&self, side: Side) -> &BookSide {
         match side {
             Side::Buy => &self.bids,
             Side::Sell => &self.asks,
@@ -89,6 +92,7 @@ impl Default for Matcher {
             global_status: TradingStatus::Open,
             markets: Vec::new(),
             orders: Orders::default(),
+            mirror: Mirror::default(),
             mass_cancel: Vec::new(),
         }
     }
@@ -104,15 +108,22 @@ impl Matcher {
     pub fn execute(
         &mut self,
         sequence: Sequence,
-        _time: Timestamp,
+        time: Timestamp,
         command: &Command,
         decision: &Decision,
         sink: &mut impl MatchSink,
     ) {
+        if self.mirror.is_due(time) {
+            self.mirror.unlock(time, sink);
+        }
         match decision {
             Decision::Order(terms) => self.execute_order(sequence, command, terms, sink),
             Decision::Forward => self.execute_forwarded(command, sink),
-            Decision::Done(event) => sink.emit(*event),
+            Decision::Done(event) => {
+                self.mirror.observe(event);
+                sink.emit(*event);
+            }
+            Decision::Airdrop { source, locked_until } => self.mirror.pay(command, *source, *locked_until, sink),
             Decision::Refuse(reason) => sink.emit(refused(*reason, command)),
             Decision::Wait { .. } => panic!("sequence {sequence} was passed on before it was decided"),
             Decision::StartEpoch => panic!("an epoch starts at {sequence}: the state must be replaced there"),
@@ -176,7 +187,7 @@ impl Matcher {
             }
             Command::PlaceMarketSell { account, market, quantity, client_order_id } => {
                 let side = Side::Sell;
-                if let Err(reason) = self.check_new(account, market, client_order_id) {
+                if let Err(reason) = self.check_new(account, market, client_order_id, false) {
                     let asset = self.hold_asset(market, side);
                     sink.settle(Settlement::Release { account, asset, amount: terms.held, order_done: true });
                     sink.emit(refused(reason, command));
@@ -203,7 +214,7 @@ impl Matcher {
             }
             Command::PlaceMarketBuy { account, market, client_order_id, .. } => {
                 let side = Side::Buy;
-                if let Err(reason) = self.check_new(account, market, client_order_id) {
+                if let Err(reason) = self.check_new(account, market, client_order_id, false) {
                     let asset = self.hold_asset(market, side);
                     sink.settle(Settlement::Release { account, asset, amount: terms.held, order_done: true });
                     sink.emit(refused(reason, command));
@@ -314,10 +325,18 @@ impl Matcher {
             Command::SetMarketStatus { market, status } => {
                 market_mut(&mut self.markets, market).status = status;
                 sink.emit(Event::MarketStatusSet { market, status });
+                self.uncross_if_open(market, sink);
             }
             Command::SetGlobalStatus { status } => {
                 self.global_status = status;
                 sink.emit(Event::GlobalStatusSet { status });
+                if status == TradingStatus::Open {
+                    for index in 0..self.markets.len() {
+                        if self.markets[index].is_some() {
+                            self.uncross_if_open(MarketId(index as u16), sink);
+                        }
+                    }
+                }
             }
             _ => unreachable!("risk decides a {} itself", command.kind_name()),
         }
@@ -389,16 +408,29 @@ impl Matcher {
         }
     }
 
+    /// Whether orders trade.
+    #[inline]
+    pub(super) fn is_open(&self, market: MarketId) -> bool {
+        self.status(market) == TradingStatus::Open
+    }
+
     /// The stricter of the global status and the market's.
     #[inline]
-    fn status(&self, market: MarketId) -> TradingStatus {
+    pub(super) fn status(&self, market: MarketId) -> TradingStatus {
         self.global_status.stricter(self.market(market).expect("risk knows the market").status)
     }
 
     #[inline]
-    fn check_new(&self, account: AccountId, market: MarketId, name: ClientOrderId) -> Result<(), RejectReason> {
+    fn check_new(
+        &self,
+        account: AccountId,
+        market: MarketId,
+        name: ClientOrderId,
+        can_stand: bool,
+    ) -> Result<(), RejectReason> {
         match self.status(market) {
             TradingStatus::Open => {}
+            TradingStatus::Auction if can_stand => {}
             TradingStatus::Auction => return Err(RejectReason::MarketInAuction),
             TradingStatus::CancelOnly => return Err(RejectReason::MarketCancelOnly),
             TradingStatus::Halted | TradingStatus::Frozen => return Err(RejectReason::MarketHalted),
@@ -424,10 +456,13 @@ impl Matcher {
         quantity: Quantity,
         name: ClientOrderId,
     ) -> Result<(), RejectReason> {
-        self.check_new(account, market, name)?;
+        let can_stand = matches!(limit_type, LimitType::GoodTillCancel | LimitType::PostOnly);
+        self.check_new(account, market, name, can_stand)?;
         match limit_type {
             LimitType::GoodTillCancel | LimitType::ImmediateOrCancel => Ok(()),
-            LimitType::PostOnly if self.would_trade(market, side, price) => Err(RejectReason::WouldTrade),
+            LimitType::PostOnly if self.is_open(market) && self.would_trade(market, side, price) => {
+                Err(RejectReason::WouldTrade)
+            }
             LimitType::PostOnly => Ok(()),
             LimitType::FillOrKill if self.is_fillable(account, market, side, price, quantity) => Ok(()),
             LimitType::FillOrKill => Err(RejectReason::NotFillable),
@@ -516,7 +551,7 @@ impl Matcher {
         if is_reduction {
             return Ok((slot, Replacing::Reduction));
         }
-        if order.post_only && self.would_trade(market, side, price) {
+        if order.post_only && self.is_open(market) && self.would_trade(market, side, price) {
             return Err(RejectReason::WouldTrade);
         }
         let spec = &self.market(market).expect("risk knows the market").spec;
@@ -532,6 +567,9 @@ impl Matcher {
     /// Matches against the other side while prices allow and something is left.
     #[inline]
     fn match_limit(&mut self, market: MarketId, taker: &mut Taker, sink: &mut impl MatchSink) -> Stopped {
+        if !self.is_open(market) {
+            return Stopped::NothingToTrade;
+        }
         let market = market_mut(&mut self.markets, market);
         let spec = market.spec;
         let opposite = market.side_mut(taker.side.opposite());
@@ -621,7 +659,7 @@ impl Matcher {
     }
 
     /// Cancels an open order.
-    fn cancel_open(&mut self, slot: u32, reason: CancelReason, sink: &mut impl MatchSink) {
+    pub(super) fn cancel_open(&mut self, slot: u32, reason: CancelReason, sink: &mut impl MatchSink) {
         let order = self.orders.get(slot);
         let (id, account, quantity, side) = (order.id, order.account, order.remaining, order.side);
         let market = market_mut(&mut self.markets, order.market);
@@ -771,8 +809,14 @@ fn fill(
     let base_amount = spec.base_amount(quantity).expect("an open order's quantity was checked");
     let taker_due = taker.taker_rate.fee_floor(Amount(taker.notional + notional.0))
         - taker.taker_rate.fee_floor(Amount(taker.notional));
-    let maker_due = maker.maker_rate.fee_floor(Amount(maker.maker_notional + notional.0))
+    let mut maker_due = maker.maker_rate.fee_floor(Amount(maker.maker_notional + notional.0))
         - maker.maker_rate.fee_floor(Amount(maker.maker_notional));
+    let carried = maker.is_carried();
+    let hold_before = if carried && taker.side == Side::Sell { maker.hold(spec).0 } else { 0 };
+    if carried && maker.maker_rate.0 >= 0 {
+        let most = if taker.side == Side::Buy { notional.0 } else { u64::MAX };
+        maker_due = carry_over(maker_due, &mut maker.maker_carry, most);
+    }
     let (taker_fee, maker_fee) = fees(taker.taker_rate, taker_due, maker.maker_rate, maker_due);
 
     taker.notional += notional.0;
@@ -789,8 +833,12 @@ fn fill(
         }
         Side::Sell => {
             // A resting buy trades at its own limit, so only its last fill leaves something: rounding, and the
-            // difference between the rate it held for and those it paid.
-            let released = if maker_closes {
+            // difference between the rate it held for and those it paid. One with carried fees may leave something earlier.
+            let released = if carried {
+                let mut after = maker.clone();
+                after.remaining = maker_remaining;
+                Amount(hold_before - notional.0 - maker_fee.max(0).unsigned_abs() - after.hold(spec).0)
+            } else if maker_closes {
                 let hold_rate = MarketSpec::hold_rate(maker.maker_rate, maker.taker_rate);
                 let traded = Amount(maker.taker_notional + maker.maker_notional);
                 Amount(hold_rate.fee_floor(traded) - maker.charged())
@@ -838,9 +886,17 @@ fn fill(
     });
 }
 
+/// What is charged of `due`, at most `most`, by an order that was charged `carry` too much; counts it in the carry.
+pub(super) fn carry_over(due: u64, carry: &mut i64, most: u64) -> u64 {
+    let owed = i128::from(due) - i128::from(*carry);
+    let charge = u64::try_from(owed.max(0)).map_or(most, |owed| owed.min(most));
+    *carry = i64::try_from(i128::from(charge) - owed).expect("a carry is a few fees at most");
+    charge
+}
+
 /// What each side is charged (negative: is paid), given the magnitudes due at their rates.
 #[inline]
-fn fees(taker_rate: FeeRate, taker_due: u64, maker_rate: FeeRate, maker_due: u64) -> (i64, i64) {
+pub(super) fn fees(taker_rate: FeeRate, taker_due: u64, maker_rate: FeeRate, maker_due: u64) -> (i64, i64) {
     let signed = |due: u64| i64::try_from(due).expect("a fee is less than its notional");
     match (taker_rate.0 < 0, maker_rate.0 < 0) {
         (false, false) => (signed(taker_due), signed(maker_due)),
@@ -851,7 +907,7 @@ fn fees(taker_rate: FeeRate, taker_due: u64, maker_rate: FeeRate, maker_due: u64
 }
 
 #[inline]
-fn market_mut(markets: &mut [Option<Market>], market: MarketId) -> &mut Market {
+pub(super) fn market_mut(markets: &mut [Option<Market>], market: MarketId) -> &mut Market {
     markets[usize::from(market.0)].as_mut().expect("risk knows the market")
 }
 

@@ -7,18 +7,26 @@
 //!
 #![doc = include_str!("rules.md")]
 
+mod auction;
 mod book;
 mod ledger;
 mod levels;
 mod matcher;
+mod mirror;
 mod orders;
+mod payout_rules;
+mod payouts;
 mod restore;
 mod risk;
 mod state;
 mod view;
 
+pub use auction::Indicative;
 pub use ledger::Balance;
 pub use matcher::{MatchSink, Matcher};
+pub use payouts::{
+    AIRDROP_LINES_MAX, Airdrop, AirdropLimits, AirdropState, ManifestHasher, OperatorView, PayoutVelocity,
+};
 pub use restore::RestoreError;
 pub use risk::{AccountView, Decision, OrderTerms, Risk, Settlement, Withdrawal, WithdrawalState};
 pub use state::StateHash;
@@ -30,8 +38,8 @@ use crate::{
     types::{Sequence, Timestamp},
 };
 
-/// The version of the rules that this code follows.
-pub const RULES_VERSION: u32 = 1;
+/// The version of the rules that this code follows. It includes version 1: see the rules.
+pub const RULES_VERSION: u32 = 2;
 
 /// An exchange: all balances, all orders, and the rules.
 ///

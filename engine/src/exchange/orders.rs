@@ -30,6 +30,10 @@ pub(super) struct Order {
     pub(super) taker_notional: u64,
     /// Notional traded as a maker.
     pub(super) maker_notional: u64,
+    /// What was charged as a taker beyond what the rate says for the notional; other than 0 only after a recovery.
+    pub(super) taker_carry: i64,
+    /// The same as a maker.
+    pub(super) maker_carry: i64,
     pub(super) account: AccountId,
     /// The level it stands on, and its neighbours in that level's queue.
     pub(super) level: u32,
@@ -67,6 +71,8 @@ impl Order {
             remaining,
             taker_notional: 0,
             maker_notional: 0,
+            taker_carry: 0,
+            maker_carry: 0,
             account,
             level: NONE,
             older: NONE,
@@ -92,6 +98,7 @@ impl Order {
     ) {
         (self.price, self.remaining) = (price, remaining);
         (self.taker_notional, self.maker_notional) = (taker_notional, 0);
+        (self.taker_carry, self.maker_carry) = (0, 0);
         (self.maker_rate, self.taker_rate) = (maker_rate, taker_rate);
     }
 
@@ -104,12 +111,25 @@ impl Order {
                 let notional = spec.notional(self.price, self.remaining).expect("an open order's notional was checked");
                 let hold_rate = MarketSpec::hold_rate(self.maker_rate, self.taker_rate);
                 let traded = self.taker_notional + self.maker_notional;
-                Amount(notional.0 + hold_rate.fee_floor(Amount(traded + notional.0)) - self.charged())
+                let by_the_rules = notional.0 + hold_rate.fee_floor(Amount(traded + notional.0)) - self.charged();
+                Amount(by_the_rules + self.owed_by_carries())
             }
         }
     }
 
-    /// What it has been charged in fees so far, rebates apart.
+    /// Whether a recovery left it with fees charged too much or too little.
+    #[inline]
+    pub(super) const fn is_carried(&self) -> bool {
+        self.taker_carry | self.maker_carry != 0
+    }
+
+    /// What it was charged too little, and later fills will charge.
+    #[inline]
+    pub(super) fn owed_by_carries(&self) -> u64 {
+        (-self.taker_carry.min(0)).unsigned_abs() + (-self.maker_carry.min(0)).unsigned_abs()
+    }
+
+    /// What it has been charged in fees so far by the rules, rebates and carries apart.
     #[inline]
     pub(super) fn charged(&self) -> u64 {
         let as_taker = if self.taker_rate.0 > 0 { self.taker_rate.fee_floor(Amount(self.taker_notional)) } else { 0 };
@@ -137,6 +157,11 @@ impl Orders {
     pub(super) fn with_hash_seed(seed: u64) -> Self {
         let by_client_order_id = HashMap::with_hasher(FixedState::with_seed(seed));
         Self { by_client_order_id, ..Self::default() }
+    }
+
+    /// Whether any open order has carried fees.
+    pub(super) fn any_carried(&self) -> bool {
+        self.by_id.values().any(|&slot| self.get(slot).is_carried())
     }
 
     /// How many are open.

@@ -1,9 +1,15 @@
 //! The state from its canonical bytes, as a snapshot holds them.
 
-use super::{Exchange, Matcher, RULES_VERSION, Risk, Withdrawal, WithdrawalState, ledger::Balance, orders::Order};
+use std::collections::BTreeSet;
+
+use super::{
+    AIRDROP_LINES_MAX, Airdrop, AirdropLimits, AirdropState, Exchange, Matcher, OperatorView, PayoutVelocity,
+    RULES_VERSION, Risk, Withdrawal, WithdrawalState, ledger::Balance, orders::Order,
+};
 use crate::types::{
-    AccountId, Amount, AssetId, AssetSpec, ClientOrderId, ExternalId, FeeRate, MarketId, MarketSpec, OrderId, Price,
-    Quantity, Sequence, Side, Symbol, TradingStatus, WithdrawalId,
+    AMOUNT_MAX, AccountId, AirdropId, Amount, AssetId, AssetSpec, ClientOrderId, Controls, Digest, ExternalId, FeeRate,
+    ManifestHash, MarketId, MarketSpec, OperatorId, OrderId, Price, Quantity, Sequence, Side, Symbol, Timestamp,
+    TradingStatus, WithdrawalId,
 };
 
 /// Why bytes are not a state.
@@ -61,6 +67,20 @@ impl Fields<'_> {
         Ok(u64::from_le_bytes(self.take()?))
     }
 
+    fn amount(&mut self) -> Result<Amount, RestoreError> {
+        let amount = self.long()?;
+        self.check(amount <= AMOUNT_MAX)?;
+        Ok(Amount(amount))
+    }
+
+    /// The next asset of an ascending list.
+    fn next_asset(&mut self, risk: &Risk, previous: &mut Option<AssetId>) -> Result<AssetId, RestoreError> {
+        let asset = AssetId(self.short()?);
+        self.check(*previous < Some(asset) && risk.asset(asset).is_some())?;
+        *previous = Some(asset);
+        Ok(asset)
+    }
+
     fn rate(&mut self) -> Result<FeeRate, RestoreError> {
         Ok(FeeRate(i16::from_le_bytes(self.take()?)))
     }
@@ -106,7 +126,7 @@ impl Exchange {
     pub fn from_canonical_state(bytes: &[u8], last: Sequence, hash_seed: u64) -> Result<Self, RestoreError> {
         let mut fields = Fields { bytes, at: 0, part: "header" };
         let version = fields.word()?;
-        if version != RULES_VERSION {
+        if !(1..=RULES_VERSION).contains(&version) {
             return Err(RestoreError::RulesVersion(version));
         }
         let status = fields.status()?;
@@ -117,6 +137,11 @@ impl Exchange {
         restore_credits_and_withdrawals(&mut fields, &mut risk, last)?;
         for spec in markets {
             restore_books(&mut fields, &mut risk, &mut matcher, &spec, last)?;
+        }
+        if version > 1 {
+            restore_payouts(&mut fields, &mut risk, &mut matcher)?;
+            restore_debts(&mut fields, &mut risk)?;
+            restore_carries(&mut fields, &mut matcher)?;
         }
         if fields.at != bytes.len() {
             return Err(RestoreError::TrailingBytes(bytes.len() - fields.at));
@@ -141,8 +166,8 @@ fn restore_assets(fields: &mut Fields<'_>, risk: &mut Risk) -> Result<(), Restor
             *balance = i128::from_le_bytes(fields.take()?);
             fields.check((-most..=most).contains(balance))?;
         }
-        // EXTERNAL owes what was let in.
-        fields.check(system[0] <= 0)?;
+        // What is owed is between nothing and all there can be.
+        fields.check((0..=most).contains(&-(system[0] + system[3] + system[4])))?;
         risk.restore_asset(AssetSpec { asset, symbol, scale }, system);
     }
     Ok(())
@@ -228,7 +253,9 @@ fn restore_credits_and_withdrawals(
         fields.check(previous < Some(id) && id.0 <= last.0 && risk.asset(asset).is_some())?;
         fields.check(risk.account(account).is_some() && amount.0 <= crate::types::AMOUNT_MAX)?;
         previous = Some(id);
-        let fits = risk.restore_withdrawal(id, Withdrawal { account, asset, amount, state, external_id });
+        let shortfall = Amount::ZERO;
+        let withdrawal = Withdrawal { account, asset, amount, state, external_id, shortfall };
+        let fits = risk.restore_withdrawal(id, withdrawal);
         fields.check(fits)?;
     }
     Ok(())
@@ -272,6 +299,141 @@ fn restore_books(
             let fits = matcher.restore_order(order);
             fields.check(fits)?;
         }
+    }
+    Ok(())
+}
+
+fn restore_payouts(fields: &mut Fields<'_>, risk: &mut Risk, matcher: &mut Matcher) -> Result<(), RestoreError> {
+    fields.part = "controls";
+    risk.payouts.controls = Controls(fields.byte()?);
+    fields.check(Controls::ALL.has(risk.payouts.controls))?;
+    let mut previous = None;
+    for _ in 0..fields.length("stopped withdrawals", 2)? {
+        let asset = fields.next_asset(risk, &mut previous)?;
+        risk.payouts.stopped.insert(asset);
+    }
+    let mut previous = OperatorId(0);
+    for _ in 0..fields.length("operators", 35)? {
+        let operator = OperatorId(fields.short()?);
+        fields.check(previous < operator)?;
+        previous = operator;
+        let known = OperatorView { key: Digest(fields.take()?), registered: fields.flag()? };
+        risk.payouts.operators.insert(operator, known);
+    }
+    let mut previous = None;
+    for _ in 0..fields.length("attested reserves", 10)? {
+        let asset = fields.next_asset(risk, &mut previous)?;
+        let amount = fields.amount()?;
+        risk.payouts.attested.insert(asset, amount);
+    }
+    let mut previous = None;
+    for _ in 0..fields.length("payout velocities", 30)? {
+        let asset = fields.next_asset(risk, &mut previous)?;
+        let velocity = PayoutVelocity {
+            amount_max: fields.amount()?,
+            window_seconds: fields.word()?,
+            window: fields.long()?,
+            requested: fields.amount()?,
+        };
+        fields.check(velocity.window_seconds > 0)?;
+        risk.payouts.velocities.insert(asset, velocity);
+    }
+    let mut previous = None;
+    for _ in 0..fields.length("airdrop limits", 42)? {
+        let asset = fields.next_asset(risk, &mut previous)?;
+        let limits = AirdropLimits {
+            recipient_max: fields.amount()?,
+            airdrop_max: fields.amount()?,
+            day_max: fields.amount()?,
+            day: fields.long()?,
+            paid: Amount(fields.long()?),
+        };
+        risk.payouts.limits.insert(asset, limits);
+    }
+    let mut previous = None;
+    for _ in 0..fields.length("airdrops", 63)? {
+        let id = AirdropId(fields.word()?);
+        fields.check(previous < Some(id))?;
+        previous = Some(id);
+        let airdrop = restore_airdrop(fields, risk)?;
+        matcher.mirror.restore(id, &airdrop);
+        risk.payouts.airdrops.insert(id, airdrop);
+    }
+    risk.set_timer();
+    Ok(())
+}
+
+fn restore_airdrop(fields: &mut Fields<'_>, risk: &Risk) -> Result<Airdrop, RestoreError> {
+    let mut airdrop = Airdrop {
+        author: OperatorId(fields.short()?),
+        asset: AssetId(fields.short()?),
+        total: fields.amount()?,
+        lines_announced: fields.word()?,
+        hash: ManifestHash(fields.take()?),
+        lock_seconds: fields.word()?,
+        state: AirdropState::from_number(fields.byte()?).ok_or_else(|| fields.invalid())?,
+        approver: OperatorId(fields.short()?),
+        locked_until: Timestamp(fields.long()?),
+        source: AccountId(fields.word()?),
+        lines: Vec::new(),
+        recipients: BTreeSet::new(),
+    };
+    fields.check(risk.asset(airdrop.asset).is_some() && (1..=AIRDROP_LINES_MAX).contains(&airdrop.lines_announced))?;
+    let paid = [AccountId::TREASURY, AccountId::UNBACKED].contains(&airdrop.source);
+    fields.check(paid == (airdrop.state == AirdropState::Executed) && (paid || airdrop.source.0 == 0))?;
+    let lines = fields.length("lines of an airdrop", 12)?;
+    fields.check(lines <= airdrop.lines_announced.into())?;
+    fields.check(lines == 0 || airdrop.is_pending() || airdrop.locked_until.0 > 0)?;
+    for _ in 0..lines {
+        let (account, amount) = (AccountId(fields.word()?), fields.amount()?);
+        fields.check(risk.account(account).is_some() && !amount.is_zero())?;
+        fields.check(airdrop.recipients.insert(account))?;
+        airdrop.lines.push((account, amount));
+    }
+    if !airdrop.is_pending() {
+        airdrop.recipients.clear();
+    }
+    fields.part = "airdrops";
+    Ok(airdrop)
+}
+
+fn restore_debts(fields: &mut Fields<'_>, risk: &mut Risk) -> Result<(), RestoreError> {
+    let mut previous = None;
+    for _ in 0..fields.length("debts", 14)? {
+        let debt = (AccountId(fields.word()?), AssetId(fields.short()?));
+        fields.check(previous < Some(debt) && risk.account(debt.0).is_some() && risk.asset(debt.1).is_some())?;
+        previous = Some(debt);
+        let amount = fields.amount()?;
+        fields.check(!amount.is_zero())?;
+        risk.ledger.restore_debt(debt.0, debt.1, amount);
+    }
+    let mut previous = None;
+    for _ in 0..fields.length("shortfalls", 16)? {
+        let id = WithdrawalId(fields.long()?);
+        let shortfall = fields.amount()?;
+        fields.check(previous < Some(id))?;
+        previous = Some(id);
+        let known = risk.withdrawals.get_mut(&id).filter(|known| {
+            matches!(known.state, WithdrawalState::Released | WithdrawalState::Sent)
+                && (1..=known.amount.0).contains(&shortfall.0)
+        });
+        let Some(known) = known else { return Err(fields.invalid()) };
+        known.shortfall = shortfall;
+    }
+    Ok(())
+}
+
+fn restore_carries(fields: &mut Fields<'_>, matcher: &mut Matcher) -> Result<(), RestoreError> {
+    let mut previous = None;
+    for _ in 0..fields.length("carried fees", 24)? {
+        let order = OrderId(fields.long()?);
+        let carries = [i64::from_le_bytes(fields.take()?), i64::from_le_bytes(fields.take()?)];
+        fields.check(previous < Some(order) && carries != [0, 0])?;
+        fields.check(carries.iter().all(|carry| carry.unsigned_abs() <= AMOUNT_MAX / 4))?;
+        previous = Some(order);
+        let Some(slot) = matcher.orders.find(order) else { return Err(fields.invalid()) };
+        let order = matcher.orders.get_mut(slot);
+        [order.taker_carry, order.maker_carry] = carries;
     }
     Ok(())
 }

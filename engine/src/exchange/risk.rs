@@ -11,7 +11,10 @@ use std::fmt;
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 
-use super::ledger::{Account, Balance, Ledger};
+use super::{
+    ledger::{Account, Balance, EXTERNAL, Ledger},
+    payouts::Payouts,
+};
 use crate::{
     command::Command,
     event::{Event, RejectReason},
@@ -37,6 +40,13 @@ pub enum Decision {
     Forward,
     /// An order or a replacing, with what was moved to held for it and the rates in force.
     Order(OrderTerms),
+    /// An airdrop was paid; the matcher tells to whom.
+    Airdrop {
+        /// The system account that paid.
+        source: AccountId,
+        /// Until when it is locked; 0 without a lock.
+        locked_until: Timestamp,
+    },
     /// The state is to be replaced: a new epoch starts here.
     StartEpoch,
 }
@@ -135,6 +145,8 @@ pub struct Withdrawal {
     pub state: WithdrawalState,
     /// Its id outside; zeros until it is sent.
     pub external_id: ExternalId,
+    /// The part of its release that the owner owes; forgiven first when it fails.
+    pub shortfall: Amount,
 }
 
 /// The half of the exchange that owns balances.
@@ -144,10 +156,14 @@ pub struct Risk {
     pub(super) assets: Vec<Option<AssetSpec>>,
     markets: Vec<Option<MarketSpec>>,
     globally_halted: bool,
+    frozen: bool,
+    pub(super) payouts: Payouts,
+    /// When the next lock ends; the end of time when there is none.
+    next_timer: Timestamp,
     pub(super) credited: HashSet<(AssetId, ExternalId), FxBuildHasher>,
     pub(super) withdrawals: HashMap<WithdrawalId, Withdrawal, FxBuildHasher>,
     /// By asset: what was released and may still come back. Together with the supply it stays within `AMOUNT_MAX`.
-    outstanding: Vec<u64>,
+    pub(super) outstanding: Vec<u64>,
     /// Everything up to here has been settled.
     settled: Sequence,
     /// The last sequence passed on to the matcher.
@@ -158,6 +174,9 @@ pub struct Risk {
 
 const MARKET_GROUPS: usize = 64;
 
+/// The time of a timer that never fires.
+pub(super) const NEVER: Timestamp = Timestamp(u64::MAX);
+
 impl Default for Risk {
     fn default() -> Self {
         Self {
@@ -165,6 +184,9 @@ impl Default for Risk {
             assets: Vec::new(),
             markets: Vec::new(),
             globally_halted: false,
+            frozen: false,
+            payouts: Payouts::default(),
+            next_timer: NEVER,
             credited: HashSet::default(),
             withdrawals: HashMap::default(),
             outstanding: Vec::new(),
@@ -180,8 +202,11 @@ impl Risk {
     ///
     /// Ask again with the same arguments after [`Decision::Wait`].
     #[inline]
-    pub fn decide(&mut self, sequence: Sequence, _time: Timestamp, command: &Command) -> Decision {
-        let decision = match self.try_decide(sequence, command) {
+    pub fn decide(&mut self, sequence: Sequence, time: Timestamp, command: &Command) -> Decision {
+        if self.next_timer <= time {
+            self.fire_timers(time);
+        }
+        let decision = match self.try_decide(sequence, time, command) {
             Ok(decision) => decision,
             Err(Refusal::Exact(reason)) => Decision::Refuse(reason),
             Err(Refusal::WaitUntil(until)) => return Decision::Wait { until },
@@ -303,8 +328,8 @@ impl Risk {
 
     /// Nothing but a status and a place in history, for the state that follows.
     pub(super) fn restored(status: TradingStatus, last: Sequence) -> Self {
-        let globally_halted = status.is_halted();
-        Self { globally_halted, settled: last, passed_on: last, ..Self::default() }
+        let (globally_halted, frozen) = (status.is_halted(), status == TradingStatus::Frozen);
+        Self { globally_halted, frozen, settled: last, passed_on: last, ..Self::default() }
     }
 
     pub(super) fn restore_asset(&mut self, spec: AssetSpec, system: [i128; AccountId::SYSTEM.len()]) {
@@ -335,7 +360,7 @@ impl Risk {
         }
         let outstanding = &mut self.outstanding[usize::from(withdrawal.asset.0)];
         *outstanding = outstanding.saturating_add(withdrawal.amount.0);
-        self.ledger.supply(withdrawal.asset).saturating_add(*outstanding) <= AMOUNT_MAX
+        self.ledger.liabilities(withdrawal.asset).saturating_add(*outstanding) <= AMOUNT_MAX
     }
 
     pub(super) fn restore_open_order(&mut self, account: AccountId, market: MarketId) {
@@ -344,7 +369,7 @@ impl Risk {
         record.market_groups |= 1 << market_group(market);
     }
 
-    fn try_decide(&mut self, sequence: Sequence, command: &Command) -> Result<Decision, Refusal> {
+    fn try_decide(&mut self, sequence: Sequence, time: Timestamp, command: &Command) -> Result<Decision, Refusal> {
         match *command {
             Command::PlaceLimit { account, market, side, price, quantity, .. } => {
                 self.active_account(account)?;
@@ -402,11 +427,7 @@ impl Risk {
                 self.existing_account(account)?;
                 self.existing_asset(asset)?;
                 check_amount(amount)?;
-                let owed = self.ledger.supply(asset) + self.outstanding[usize::from(asset.0)];
-                let fits = owed + amount.0 <= AMOUNT_MAX;
-                check(fits, RejectReason::SupplyTooLarge)?;
-                let is_new = self.credited.insert((asset, external_id));
-                check(is_new, RejectReason::DuplicateExternalId)?;
+                self.arrives_for_the_first_time(asset, amount, external_id)?;
                 self.ledger.deposit(account, asset, amount);
                 Ok(Decision::Done(Event::Deposited { account, asset, amount, external_id }))
             }
@@ -425,18 +446,20 @@ impl Risk {
             Command::RequestWithdrawal { account, asset, amount } => {
                 self.active_account(account)?;
                 self.existing_asset(asset)?;
-                self.not_halted()?;
+                self.withdrawals_pass(asset)?;
                 check_amount(amount)?;
                 self.covered(account, asset, amount)?;
+                self.payouts.request(asset, amount, time)?;
                 Ok(self.request_withdrawal(sequence, account, asset, amount))
             }
             Command::RequestWithdrawalOfAll { account, asset } => {
                 self.barrier()?;
                 self.active_account(account)?;
                 self.existing_asset(asset)?;
-                self.not_halted()?;
+                self.withdrawals_pass(asset)?;
                 let amount = self.ledger.balance(account, asset).available;
                 check(!amount.is_zero(), RejectReason::InsufficientAvailable)?;
+                self.payouts.request(asset, amount, time)?;
                 Ok(self.request_withdrawal(sequence, account, asset, amount))
             }
             Command::CancelWithdrawal { account, withdrawal } => {
@@ -457,7 +480,7 @@ impl Risk {
                 let matches = (known.account, known.asset, known.amount) == (account, asset, amount);
                 check(matches, RejectReason::WithdrawalMismatch)?;
                 check(known.state == WithdrawalState::Requested, RejectReason::WithdrawalStateInvalid)?;
-                self.not_halted()?;
+                self.withdrawals_pass(asset)?;
                 known.state = WithdrawalState::Released;
                 self.withdrawals.insert(withdrawal, known);
                 self.outstanding[usize::from(asset.0)] += amount.0;
@@ -474,7 +497,7 @@ impl Risk {
             Command::ConfirmWithdrawalSettled { withdrawal } => {
                 let mut known = self.known_withdrawal(withdrawal)?;
                 check(known.state == WithdrawalState::Sent, RejectReason::WithdrawalStateInvalid)?;
-                known.state = WithdrawalState::Settled;
+                (known.state, known.shortfall) = (WithdrawalState::Settled, Amount::ZERO);
                 self.withdrawals.insert(withdrawal, known);
                 self.outstanding[usize::from(known.asset.0)] -= known.amount.0;
                 Ok(Decision::Done(Event::WithdrawalSettled { withdrawal }))
@@ -483,22 +506,29 @@ impl Risk {
                 let mut known = self.known_withdrawal(withdrawal)?;
                 let has_left = matches!(known.state, WithdrawalState::Released | WithdrawalState::Sent);
                 check(has_left, RejectReason::WithdrawalStateInvalid)?;
-                known.state = WithdrawalState::Failed;
-                self.withdrawals.insert(withdrawal, known);
                 let (account, asset, amount) = (known.account, known.asset, known.amount);
+                let forgiven = known.shortfall.min(self.ledger.owed(account, asset));
+                (known.state, known.shortfall) = (WithdrawalState::Failed, Amount::ZERO);
+                self.withdrawals.insert(withdrawal, known);
                 self.outstanding[usize::from(asset.0)] -= amount.0;
-                self.ledger.deposit(account, asset, amount);
+                if !forgiven.is_zero() {
+                    self.ledger.forgive(account, asset, forgiven, EXTERNAL);
+                }
+                self.ledger.deposit(account, asset, Amount(amount.0 - forgiven.0));
                 Ok(Decision::Done(Event::WithdrawalFailed { withdrawal, account, asset, amount }))
             }
 
             Command::CreateAccount { account } => {
                 check(account.is_user(), RejectReason::ReservedAccount)?;
                 check(self.ledger.account(account).is_none(), RejectReason::AccountExists)?;
+                self.not_frozen()?;
                 self.ledger.create_account(account);
                 Ok(Decision::Done(Event::AccountCreated { account }))
             }
             Command::SuspendAccount { account } => {
-                self.active_account(account)?.suspended = true;
+                let record = self.existing_account(account)?;
+                check(!record.suspended, RejectReason::AccountSuspended)?;
+                record.suspended = true;
                 Ok(Decision::Done(Event::AccountSuspended { account }))
             }
             Command::ResumeAccount { account } => {
@@ -514,6 +544,7 @@ impl Risk {
                 let taken = self.assets.iter().flatten().any(|known| known.symbol == symbol);
                 check(!taken, RejectReason::SymbolExists)?;
                 check(scale <= SCALE_MAX, RejectReason::ScaleTooLarge)?;
+                self.not_frozen()?;
                 put(&mut self.assets, asset.0, AssetSpec { asset, symbol, scale });
                 self.ledger.add_asset(asset);
                 self.outstanding.resize(self.assets.len(), 0);
@@ -528,6 +559,7 @@ impl Risk {
                 check((1..=AMOUNT_MAX).contains(&lot_size.0), RejectReason::InvalidLotSize)?;
                 check((1..=AMOUNT_MAX).contains(&tick_value.0), RejectReason::InvalidTickValue)?;
                 check_rates(maker_rate, taker_rate)?;
+                self.not_frozen()?;
                 let spec = MarketSpec { market, base, quote, lot_size, tick_value, maker_rate, taker_rate };
                 put(&mut self.markets, market.0, spec);
                 Ok(Decision::Forward)
@@ -536,16 +568,23 @@ impl Risk {
                 self.barrier()?;
                 self.market(market)?;
                 check_rates(maker_rate, taker_rate)?;
+                self.not_frozen()?;
                 let spec = self.markets[usize::from(market.0)].as_mut().expect("a market that was looked up");
                 (spec.maker_rate, spec.taker_rate) = (maker_rate, taker_rate);
                 Ok(Decision::Forward)
             }
-            Command::SetMarketStatus { market, .. } => {
+            Command::SetMarketStatus { market, status } => {
                 self.market(market)?;
+                self.not_frozen()?;
+                check(status != TradingStatus::Frozen, RejectReason::InvalidStatus)?;
+                // What it uncrosses settles accounts.
+                self.market_group_until[market_group(market)] = sequence.0;
                 Ok(Decision::Forward)
             }
             Command::SetGlobalStatus { status } => {
                 self.globally_halted = status.is_halted();
+                self.frozen = status == TradingStatus::Frozen;
+                self.market_group_until.fill(sequence.0);
                 Ok(Decision::Forward)
             }
             Command::AddPlanPart { index, length, .. } => {
@@ -558,20 +597,7 @@ impl Risk {
                 Ok(Decision::StartEpoch)
             }
             Command::Tick {} => Ok(Decision::Done(Event::Ticked {})),
-            Command::SetAssetWithdrawals { .. }
-            | Command::RegisterOperator { .. }
-            | Command::RevokeOperator { .. }
-            | Command::FundTreasury { .. }
-            | Command::AttestReserves { .. }
-            | Command::SetPayoutVelocity { .. }
-            | Command::SetAirdropLimits { .. }
-            | Command::SetControls { .. }
-            | Command::OpenAirdrop { .. }
-            | Command::AddAirdropLine { .. }
-            | Command::ApproveAirdrop { .. }
-            | Command::ExecuteAirdrop { .. }
-            | Command::CancelAirdrop { .. }
-            | Command::SetOff { .. } => Err(Refusal::Exact(RejectReason::UnknownAirdrop)),
+            _ => self.decide_payout(sequence, time, command),
         }
     }
 
@@ -634,7 +660,8 @@ impl Risk {
         let withdrawal = WithdrawalId(sequence.0);
         self.ledger.hold(account, asset, amount);
         let (state, external_id) = (WithdrawalState::Requested, ExternalId::default());
-        self.withdrawals.insert(withdrawal, Withdrawal { account, asset, amount, state, external_id });
+        let shortfall = Amount::ZERO;
+        self.withdrawals.insert(withdrawal, Withdrawal { account, asset, amount, state, external_id, shortfall });
         Decision::Done(Event::WithdrawalRequested { withdrawal, account, asset, amount })
     }
 
@@ -662,7 +689,7 @@ impl Risk {
     }
 
     /// Everything before this command must have been settled.
-    fn barrier(&self) -> Result<(), Refusal> {
+    pub(super) fn barrier(&self) -> Result<(), Refusal> {
         if self.settled >= self.passed_on { Ok(()) } else { Err(Refusal::WaitUntil(self.passed_on)) }
     }
 
@@ -675,17 +702,73 @@ impl Risk {
     }
 
     #[inline]
-    fn existing_account(&mut self, account: AccountId) -> Result<&mut Account, Refusal> {
+    pub(super) fn existing_account(&mut self, account: AccountId) -> Result<&mut Account, Refusal> {
         self.ledger.account_mut(account).ok_or(Refusal::Exact(RejectReason::UnknownAccount))
     }
 
     #[inline]
     fn active_account(&mut self, account: AccountId) -> Result<&mut Account, Refusal> {
         let record = self.existing_account(account)?;
-        if record.suspended { Err(Refusal::Exact(RejectReason::AccountSuspended)) } else { Ok(record) }
+        if record.is_active() {
+            return Ok(record);
+        }
+        let suspended = record.suspended;
+        Err(Refusal::Exact(if suspended { RejectReason::AccountSuspended } else { RejectReason::AccountOwes }))
     }
 
-    fn existing_asset(&self, asset: AssetId) -> Result<(), Refusal> {
+    /// What arrives from outside fits the supply and was not credited before.
+    pub(super) fn arrives_for_the_first_time(
+        &mut self,
+        asset: AssetId,
+        amount: Amount,
+        external_id: ExternalId,
+    ) -> Result<(), Refusal> {
+        self.fits_supply(asset, amount)?;
+        check(self.credited.insert((asset, external_id)), RejectReason::DuplicateExternalId)
+    }
+
+    /// What there is, what may come back, and `amount` together are not more than there can be.
+    pub(super) fn fits_supply(&self, asset: AssetId, amount: Amount) -> Result<(), Refusal> {
+        let owed = self.ledger.liabilities(asset) + self.outstanding[usize::from(asset.0)];
+        check(owed + amount.0 <= AMOUNT_MAX, RejectReason::SupplyTooLarge)
+    }
+
+    fn withdrawals_pass(&self, asset: AssetId) -> Result<(), Refusal> {
+        self.not_halted()?;
+        check(!self.payouts.stopped.contains(&asset), RejectReason::WithdrawalsStopped)
+    }
+
+    pub(super) fn not_frozen(&self) -> Result<(), Refusal> {
+        check(!self.frozen, RejectReason::ExchangeFrozen)
+    }
+
+    /// Ends all locks that are due, in order of (due, airdrop).
+    #[cold]
+    pub(super) fn fire_timers(&mut self, time: Timestamp) {
+        while let Some((due, airdrop)) = self.payouts.next_lock() {
+            if due > time {
+                self.next_timer = due;
+                return;
+            }
+            let found = self.payouts.airdrops.get_mut(&airdrop).expect("it is locked");
+            let (asset, lines) = (found.asset, std::mem::take(&mut found.lines));
+            for (account, amount) in lines {
+                self.ledger.release(account, asset, amount);
+            }
+        }
+        self.next_timer = NEVER;
+    }
+
+    /// Looks again at when the next lock ends.
+    pub(super) fn set_timer(&mut self) {
+        self.next_timer = self.payouts.next_lock().map_or(NEVER, |(due, _)| due);
+    }
+
+    pub(super) const fn next_timer(&self) -> Option<Timestamp> {
+        if self.next_timer.0 == NEVER.0 { None } else { Some(self.next_timer) }
+    }
+
+    pub(super) fn existing_asset(&self, asset: AssetId) -> Result<(), Refusal> {
         check(self.asset(asset).is_some(), RejectReason::UnknownAsset)
     }
 
@@ -716,17 +799,23 @@ pub struct AccountView {
 }
 
 /// Why a command does not go through, now or at all.
-enum Refusal {
+pub(super) enum Refusal {
     Exact(RejectReason),
     WaitUntil(Sequence),
 }
 
+impl From<RejectReason> for Refusal {
+    fn from(reason: RejectReason) -> Self {
+        Self::Exact(reason)
+    }
+}
+
 #[inline]
-fn check(holds: bool, reason: RejectReason) -> Result<(), Refusal> {
+pub(super) fn check(holds: bool, reason: RejectReason) -> Result<(), Refusal> {
     if holds { Ok(()) } else { Err(Refusal::Exact(reason)) }
 }
 
-fn check_amount(amount: Amount) -> Result<(), Refusal> {
+pub(super) fn check_amount(amount: Amount) -> Result<(), Refusal> {
     check(!amount.is_zero(), RejectReason::ZeroAmount)?;
     check(amount.0 <= AMOUNT_MAX, RejectReason::AmountTooLarge)
 }

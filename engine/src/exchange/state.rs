@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{Exchange, RULES_VERSION, Risk, WithdrawalState, view::in_turn};
-use crate::types::{AMOUNT_MAX, AccountId, AssetId};
+use super::{Exchange, Matcher, RULES_VERSION, Risk, WithdrawalState, view::in_turn};
+use crate::types::{AMOUNT_MAX, AccountId, AssetId, TradingStatus};
 
 /// A hash over the whole state: blake3 over its canonical bytes. Two exchanges with the same hash hold the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +41,89 @@ impl Canonical<'_> {
     fn length(&mut self, length: usize) {
         self.put((length as u64).to_le_bytes());
     }
+
+    /// Sections 8 to 17.
+    fn version_2(&mut self, risk: &Risk, matcher: &Matcher) {
+        let payouts = &risk.payouts;
+        self.put([payouts.controls.0]);
+        self.length(payouts.stopped.len());
+        for asset in &payouts.stopped {
+            self.put(asset.0.to_le_bytes());
+        }
+        self.length(payouts.operators.len());
+        for (operator, known) in &payouts.operators {
+            self.put(operator.0.to_le_bytes());
+            self.put(known.key.0);
+            self.put([u8::from(known.registered)]);
+        }
+        self.length(payouts.attested.len());
+        for (asset, amount) in &payouts.attested {
+            self.put(asset.0.to_le_bytes());
+            self.put(amount.0.to_le_bytes());
+        }
+        self.length(payouts.velocities.len());
+        for (asset, velocity) in &payouts.velocities {
+            self.put(asset.0.to_le_bytes());
+            self.put(velocity.amount_max.0.to_le_bytes());
+            self.put(velocity.window_seconds.to_le_bytes());
+            self.put(velocity.window.to_le_bytes());
+            self.put(velocity.requested.0.to_le_bytes());
+        }
+        self.length(payouts.limits.len());
+        for (asset, limits) in &payouts.limits {
+            self.put(asset.0.to_le_bytes());
+            for value in [limits.recipient_max.0, limits.airdrop_max.0, limits.day_max.0, limits.day, limits.paid.0] {
+                self.put(value.to_le_bytes());
+            }
+        }
+        self.length(payouts.airdrops.len());
+        for (id, airdrop) in &payouts.airdrops {
+            self.put(id.0.to_le_bytes());
+            self.put(airdrop.author.0.to_le_bytes());
+            self.put(airdrop.asset.0.to_le_bytes());
+            self.put(airdrop.total.0.to_le_bytes());
+            self.put(airdrop.lines_announced.to_le_bytes());
+            self.put(airdrop.hash.0);
+            self.put(airdrop.lock_seconds.to_le_bytes());
+            self.put([airdrop.state as u8]);
+            self.put(airdrop.approver.0.to_le_bytes());
+            self.put(airdrop.locked_until.0.to_le_bytes());
+            self.put(airdrop.source.0.to_le_bytes());
+            self.length(airdrop.lines.len());
+            for (account, amount) in &airdrop.lines {
+                self.put(account.0.to_le_bytes());
+                self.put(amount.0.to_le_bytes());
+            }
+        }
+        self.length(risk.ledger.debts().len());
+        for ((account, asset), amount) in risk.ledger.debts() {
+            self.put(account.0.to_le_bytes());
+            self.put(asset.0.to_le_bytes());
+            self.put(amount.0.to_le_bytes());
+        }
+        let mut shortfalls: Vec<_> =
+            risk.withdrawals.iter().filter(|(_, withdrawal)| !withdrawal.shortfall.is_zero()).collect();
+        shortfalls.sort_unstable_by_key(|(id, _)| **id);
+        self.length(shortfalls.len());
+        for (id, withdrawal) in shortfalls {
+            self.put(id.0.to_le_bytes());
+            self.put(withdrawal.shortfall.0.to_le_bytes());
+        }
+        let mut carried: Vec<_> = matcher
+            .markets()
+            .flat_map(|market| [&market.bids, &market.asks])
+            .flat_map(|side| in_turn(side, matcher.orders()))
+            .filter(|order| order.is_carried())
+            .map(|order| (order.id, order.taker_carry, order.maker_carry))
+            .collect();
+        carried.sort_unstable();
+        self.length(carried.len());
+        for (order, taker_carry, maker_carry) in carried {
+            self.put(order.0.to_le_bytes());
+            self.put(taker_carry.to_le_bytes());
+            self.put(maker_carry.to_le_bytes());
+        }
+    }
 }
 
 impl Exchange {
@@ -60,7 +143,8 @@ impl Exchange {
     pub fn canonical_state(&self, sink: &mut dyn FnMut(&[u8])) {
         let mut out = Canonical { buffer: Vec::with_capacity(BUFFER_BYTES), sink };
         let (risk, matcher) = (&self.risk, &self.matcher);
-        out.put(RULES_VERSION.to_le_bytes());
+        let version = if self.is_version_1() { 1 } else { RULES_VERSION };
+        out.put(version.to_le_bytes());
         out.put([matcher.global_status() as u8]);
 
         out.length(risk.assets.iter().flatten().count());
@@ -136,7 +220,21 @@ impl Exchange {
                 }
             }
         }
+        if version > 1 {
+            out.version_2(risk, matcher);
+        }
         (out.sink)(&out.buffer);
+    }
+
+    /// Whether nothing of version 2 is in use.
+    fn is_version_1(&self) -> bool {
+        let is_old = |status: TradingStatus| !matches!(status, TradingStatus::Auction | TradingStatus::Frozen);
+        self.risk.payouts.is_unused()
+            && self.risk.ledger.debts().is_empty()
+            && is_old(self.matcher.global_status())
+            && self.matcher.markets().all(|market| is_old(market.status))
+            && self.risk.withdrawals.values().all(|withdrawal| withdrawal.shortfall.is_zero())
+            && !self.matcher.orders().any_carried()
     }
 
     /// Checks what must always hold: every asset sums to zero over all accounts, what is held is exactly what open
@@ -161,6 +259,7 @@ impl Exchange {
             }
             if let (Some(bid), Some(ask)) = (market.bids.best(), market.asks.best())
                 && bid.price >= ask.price
+                && self.matcher.is_open(name)
             {
                 return Err(format!("{name}: bid {} crosses ask {}", bid.price, ask.price));
             }
@@ -173,6 +272,12 @@ impl Exchange {
                 *held.entry((withdrawal.account, withdrawal.asset)).or_default() += u128::from(withdrawal.amount.0);
             }
         }
+        for airdrop in self.risk.payouts.airdrops.values().filter(|airdrop| airdrop.is_locked()) {
+            for (account, amount) in &airdrop.lines {
+                *held.entry((*account, airdrop.asset)).or_default() += u128::from(amount.0);
+            }
+        }
+        self.risk.check_debts()?;
         check_balances(&self.risk, &held, &open_orders)
     }
 }

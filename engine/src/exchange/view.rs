@@ -1,14 +1,14 @@
 //! What the state looks like from outside.
 
 use super::{
-    Exchange, Matcher,
+    Airdrop, AirdropLimits, Exchange, Matcher, OperatorView, PayoutVelocity,
     book::BookSide,
     orders::{Order, Orders},
     risk::{AccountView, Withdrawal},
 };
 use crate::types::{
-    AccountId, AssetId, AssetSpec, ClientOrderId, MarketId, MarketSpec, OrderId, Price, Quantity, Side, TradingStatus,
-    WithdrawalId,
+    AccountId, AirdropId, Amount, AssetId, AssetSpec, ClientOrderId, Controls, Digest, Gate, MarketId, MarketSpec,
+    OperatorId, OrderId, Price, Quantity, Side, Timestamp, TradingStatus, WithdrawalId,
 };
 
 /// A market's book, best prices first.
@@ -232,5 +232,80 @@ impl Exchange {
     #[must_use]
     pub fn system_balances(&self, asset: AssetId) -> Option<[i128; AccountId::SYSTEM.len()]> {
         self.risk.system_balances(asset)
+    }
+
+    /// What users, fees and treasury have of an asset; 0 when there is no such asset.
+    #[must_use]
+    pub fn liabilities(&self, asset: AssetId) -> Amount {
+        Amount(self.risk.asset(asset).map_or(0, |_| self.risk.ledger.liabilities(asset)))
+    }
+
+    /// What was last attested of an asset.
+    #[must_use]
+    pub fn attested_reserves(&self, asset: AssetId) -> Option<Amount> {
+        self.risk.payouts.attested.get(&asset).copied()
+    }
+
+    /// What an account owes of an asset.
+    #[must_use]
+    pub fn owed(&self, account: AccountId, asset: AssetId) -> Amount {
+        self.risk.ledger.owed(account, asset)
+    }
+
+    /// All that accounts owe, ascending.
+    pub fn receivables(&self) -> impl Iterator<Item = (AccountId, AssetId, Amount)> {
+        self.risk.ledger.debts().iter().map(|((account, asset), amount)| (*account, *asset, *amount))
+    }
+
+    /// All operators ever registered, numbers ascending.
+    pub fn operators(&self) -> impl Iterator<Item = (OperatorId, OperatorView)> {
+        self.risk.payouts.operators.iter().map(|(operator, view)| (*operator, *view))
+    }
+
+    /// The public key of an operator whose rights have not been taken away.
+    #[must_use]
+    pub fn operator_key(&self, operator: OperatorId) -> Option<Digest> {
+        self.risk.payouts.operators.get(&operator).filter(|known| known.registered).map(|known| known.key)
+    }
+
+    /// All airdrops, numbers ascending.
+    pub fn airdrops(&self) -> impl Iterator<Item = (AirdropId, &Airdrop)> {
+        self.risk.payouts.airdrops.iter().map(|(id, airdrop)| (*id, airdrop))
+    }
+
+    /// An airdrop.
+    #[must_use]
+    pub fn airdrop(&self, airdrop: AirdropId) -> Option<&Airdrop> {
+        self.risk.payouts.airdrops.get(&airdrop)
+    }
+
+    /// The preventive controls that are on.
+    #[must_use]
+    pub const fn controls(&self) -> Controls {
+        self.risk.payouts.controls
+    }
+
+    /// The limits on airdrops of an asset; all 0 where none were set.
+    #[must_use]
+    pub fn airdrop_limits(&self, asset: AssetId) -> AirdropLimits {
+        self.risk.payouts.limits.get(&asset).copied().unwrap_or_default()
+    }
+
+    /// The limit on withdrawals of an asset, if one was set.
+    #[must_use]
+    pub fn payout_velocity(&self, asset: AssetId) -> Option<PayoutVelocity> {
+        self.risk.payouts.velocities.get(&asset).copied()
+    }
+
+    /// Whether withdrawals of an asset may pass.
+    #[must_use]
+    pub fn withdrawals_gate(&self, asset: AssetId) -> Gate {
+        if self.risk.payouts.stopped.contains(&asset) { Gate::Closed } else { Gate::Open }
+    }
+
+    /// When the next lock ends, if there is one: an exchange that is idle then should let time pass.
+    #[must_use]
+    pub const fn next_timer(&self) -> Option<Timestamp> {
+        self.risk.next_timer()
     }
 }
