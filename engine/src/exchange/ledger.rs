@@ -126,6 +126,13 @@ impl Ledger {
         })
     }
 
+    /// No account counts an open order any more.
+    pub(super) fn forget_open_orders(&mut self) {
+        for records in self.pages.iter_mut().flatten() {
+            records.iter_mut().for_each(|record| (record.open_orders_max, record.market_groups) = (0, 0));
+        }
+    }
+
     /// No command is on its way any more.
     pub(super) fn forget_what_is_in_flight(&mut self) {
         for records in self.pages.iter_mut().flatten() {

@@ -16,6 +16,7 @@ mod mirror;
 mod orders;
 mod payout_rules;
 mod payouts;
+mod repair;
 mod restore;
 mod risk;
 mod state;
@@ -27,6 +28,7 @@ pub use matcher::{MatchSink, Matcher};
 pub use payouts::{
     AIRDROP_LINES_MAX, Airdrop, AirdropLimits, AirdropState, ManifestHasher, OperatorView, PayoutVelocity,
 };
+pub use repair::{Busting, KeptFill};
 pub use restore::RestoreError;
 pub use risk::{AccountView, Decision, OrderTerms, Risk, Settlement, Withdrawal, WithdrawalState};
 pub use state::StateHash;

@@ -154,7 +154,7 @@ pub struct Withdrawal {
 pub struct Risk {
     pub(super) ledger: Ledger,
     pub(super) assets: Vec<Option<AssetSpec>>,
-    markets: Vec<Option<MarketSpec>>,
+    pub(super) markets: Vec<Option<MarketSpec>>,
     globally_halted: bool,
     frozen: bool,
     pub(super) payouts: Payouts,
@@ -270,6 +270,11 @@ impl Risk {
         (self.settled, self.passed_on) = (sequence, sequence);
         self.market_group_until.fill(0);
         self.ledger.forget_what_is_in_flight();
+    }
+
+    /// The command at `sequence` is one that nothing was decided about.
+    pub(super) fn begins_behind(&mut self, sequence: Sequence) {
+        (self.settled, self.passed_on) = (sequence, sequence);
     }
 
     /// What an account has of an asset; zero when there is no such account.
@@ -650,7 +655,7 @@ impl Risk {
         Ok(Decision::Order(OrderTerms { held, maker_rate: spec.maker_rate, taker_rate: spec.taker_rate }))
     }
 
-    fn request_withdrawal(
+    pub(super) fn request_withdrawal(
         &mut self,
         sequence: Sequence,
         account: AccountId,
@@ -729,8 +734,8 @@ impl Risk {
 
     /// What there is, what may come back, and `amount` together are not more than there can be.
     pub(super) fn fits_supply(&self, asset: AssetId, amount: Amount) -> Result<(), Refusal> {
-        let owed = self.ledger.liabilities(asset) + self.outstanding[usize::from(asset.0)];
-        check(owed + amount.0 <= AMOUNT_MAX, RejectReason::SupplyTooLarge)
+        let owed = u128::from(self.ledger.liabilities(asset)) + u128::from(self.outstanding[usize::from(asset.0)]);
+        check(owed + u128::from(amount.0) <= u128::from(AMOUNT_MAX), RejectReason::SupplyTooLarge)
     }
 
     fn withdrawals_pass(&self, asset: AssetId) -> Result<(), Refusal> {
