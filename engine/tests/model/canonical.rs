@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use engine::types::{AccountId, AssetId, LimitType, Side};
+use engine::types::{AccountId, AssetId, LimitType, Side, TradingStatus};
 
-use super::{Balance, EXTERNAL, MAX, ModelExchange, Order, OrderType, WithdrawalState, to_i128, to_u64};
+use super::{
+    Balance, FEES, MAX, ModelExchange, Order, OrderType, RECEIVABLES, TREASURY, UNBACKED, WithdrawalState,
+    payouts::Limits, to_i128, to_u64,
+};
 
 impl ModelExchange {
     /// The bytes that the state hash is taken over.
     pub fn canonical_state(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let bytes = &mut out;
-        put(bytes, 1_u32.to_le_bytes());
+        let version: u32 = if self.uses_version_2() { 2 } else { 1 };
+        put(bytes, version.to_le_bytes());
         put(bytes, [self.status as u8]);
 
         put_length(bytes, self.assets.len());
@@ -84,7 +88,110 @@ impl ModelExchange {
                 }
             }
         }
+        if version == 2 {
+            self.put_version_2(bytes);
+        }
         out
+    }
+
+    /// Whether sections 8 to 17 are other than a new exchange's, or a status is one that version 1 does not know.
+    fn uses_version_2(&self) -> bool {
+        let is_new = |status: TradingStatus| status == TradingStatus::Auction || status == TradingStatus::Frozen;
+        let mut sections = Vec::new();
+        let mut unused = Vec::new();
+        self.put_version_2(&mut sections);
+        Self::new().put_version_2(&mut unused);
+        sections != unused || is_new(self.status) || self.markets.values().any(|market| is_new(market.status))
+    }
+
+    /// Sections 8 to 17.
+    fn put_version_2(&self, bytes: &mut Vec<u8>) {
+        put(bytes, [self.controls]);
+
+        put_length(bytes, self.stopped.len());
+        for asset in &self.stopped {
+            put(bytes, asset.0.to_le_bytes());
+        }
+
+        put_length(bytes, self.operators.len());
+        for (id, operator) in &self.operators {
+            put(bytes, id.0.to_le_bytes());
+            put(bytes, operator.key.0);
+            put(bytes, [u8::from(operator.registered)]);
+        }
+
+        put_length(bytes, self.attested.len());
+        for (asset, attested) in &self.attested {
+            put(bytes, asset.0.to_le_bytes());
+            put(bytes, to_u64(*attested).to_le_bytes());
+        }
+
+        put_length(bytes, self.velocities.len());
+        for (asset, velocity) in &self.velocities {
+            put(bytes, asset.0.to_le_bytes());
+            put(bytes, to_u64(velocity.most).to_le_bytes());
+            put(bytes, velocity.seconds.to_le_bytes());
+            put(bytes, velocity.window.to_le_bytes());
+            put(bytes, to_u64(velocity.requested).to_le_bytes());
+        }
+
+        let limits: Vec<_> = self.limits.iter().filter(|(_, limits)| **limits != Limits::default()).collect();
+        put_length(bytes, limits.len());
+        for (asset, limits) in limits {
+            put(bytes, asset.0.to_le_bytes());
+            for most in [limits.recipient, limits.airdrop, limits.daily] {
+                put(bytes, to_u64(most).to_le_bytes());
+            }
+            put(bytes, limits.day.to_le_bytes());
+            put(bytes, to_u64(limits.paid).to_le_bytes());
+        }
+
+        put_length(bytes, self.airdrops.len());
+        for (id, airdrop) in &self.airdrops {
+            put(bytes, id.0.to_le_bytes());
+            put(bytes, airdrop.author.0.to_le_bytes());
+            put(bytes, airdrop.asset.0.to_le_bytes());
+            put(bytes, to_u64(airdrop.total).to_le_bytes());
+            put(bytes, airdrop.announced.to_le_bytes());
+            put(bytes, airdrop.hash.0);
+            put(bytes, airdrop.lock_seconds.to_le_bytes());
+            put(bytes, airdrop.opened.0.to_le_bytes());
+            put(bytes, airdrop.executed.0.to_le_bytes());
+            put(bytes, [airdrop.state as u8]);
+            put(bytes, airdrop.approver.0.to_le_bytes());
+            put(bytes, airdrop.locked_until.0.to_le_bytes());
+            put(bytes, airdrop.source.0.to_le_bytes());
+            put_length(bytes, airdrop.lines.len());
+            for (account, value) in &airdrop.lines {
+                put(bytes, account.0.to_le_bytes());
+                put(bytes, to_u64(*value).to_le_bytes());
+            }
+        }
+
+        put_length(bytes, self.owed.len());
+        for ((account, asset), owed) in &self.owed {
+            put(bytes, account.0.to_le_bytes());
+            put(bytes, asset.0.to_le_bytes());
+            put(bytes, to_u64(*owed).to_le_bytes());
+        }
+
+        let short: Vec<_> = self.withdrawals.iter().filter(|(_, found)| found.shortfall > 0).collect();
+        put_length(bytes, short.len());
+        for (id, withdrawal) in short {
+            put(bytes, id.0.to_le_bytes());
+            put(bytes, to_u64(withdrawal.shortfall).to_le_bytes());
+        }
+
+        let is_carried = |order: &&Order| order.taker_carry != 0 || order.maker_carry != 0;
+        let mut carried: Vec<&Order> = self.open_orders().map(|(_, order)| order).filter(is_carried).collect();
+        carried.sort_by_key(|order| order.id);
+        put_length(bytes, carried.len());
+        for order in carried {
+            put(bytes, order.id.0.to_le_bytes());
+            for carry in [order.taker_carry, order.maker_carry] {
+                put(bytes, i64::try_from(carry).expect("a carry fits").to_le_bytes());
+            }
+        }
     }
 
     /// The state hash.
@@ -108,7 +215,8 @@ impl ModelExchange {
             assert!(market.bids.is_sorted_by(in_order), "bids of {market_id:?}");
             assert!(market.asks.is_sorted_by(in_order), "asks of {market_id:?}");
             if let (Some(bid), Some(ask)) = (market.bids.first(), market.asks.first()) {
-                assert!(bid.price < ask.price, "{market_id:?} is crossed: {bid:?} and {ask:?}");
+                let trades = self.status_of(*market_id) == TradingStatus::Open;
+                assert!(!trades || bid.price < ask.price, "{market_id:?} is crossed: {bid:?} and {ask:?}");
             }
         }
         let mut on_their_way: BTreeMap<AssetId, u128> = BTreeMap::new();
@@ -122,6 +230,18 @@ impl ModelExchange {
                 }
                 WithdrawalState::Settled | WithdrawalState::Failed | WithdrawalState::Cancelled => {}
             }
+        }
+        for airdrop in self.airdrops.values().filter(|airdrop| airdrop.is_locked()) {
+            for (account, value) in &airdrop.lines {
+                *held.entry((*account, airdrop.asset)).or_default() += value;
+            }
+        }
+        let debts = self.debts();
+        for (id, asset) in &self.assets {
+            let owed = debts.get(id).copied().unwrap_or(0);
+            assert_eq!(asset.system[RECEIVABLES], -to_i128(owed), "receivables of {id}");
+            assert!(asset.system[FEES] >= 0 && asset.system[TREASURY] >= 0, "{id}: {:?}", asset.system);
+            assert!(asset.system[UNBACKED] <= 0, "{id}: {:?}", asset.system);
         }
         let mut sums: BTreeMap<AssetId, i128> =
             self.assets.iter().map(|(&id, asset)| (id, asset.system.iter().sum())).collect();
@@ -137,8 +257,8 @@ impl ModelExchange {
         for (asset, sum) in sums {
             assert_eq!(sum, 0, "{asset} does not sum to zero");
             let gone = on_their_way.get(&asset).copied().unwrap_or(0);
-            let supply = to_i128(gone) - self.assets[&asset].system[EXTERNAL];
-            assert!((0..=to_i128(MAX)).contains(&supply), "{asset} has a supply of {supply}");
+            let supply = gone + self.liabilities(asset);
+            assert!(supply <= MAX, "{asset} has a supply of {supply}");
         }
     }
 }

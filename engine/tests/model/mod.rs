@@ -5,17 +5,20 @@
 
 mod canonical;
 mod orders;
+pub mod payouts;
 pub mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use payouts::{Airdrop, Limits, Operator, Velocity};
 
 use engine::{
     command::Command,
     event::{Event, RejectReason},
     types::{
-        AMOUNT_MAX, ASSETS_MAX, AccountId, Amount, AssetId, ClientOrderId, ExternalId, FEE_RATE_MAX, FeeRate,
-        LimitType, MARKETS_MAX, MarketId, OrderId, SCALE_MAX, Sequence, Side, Symbol, Timestamp, TradingStatus,
-        WithdrawalId,
+        AMOUNT_MAX, ASSETS_MAX, AccountId, AirdropId, Amount, AssetId, ClientOrderId, ExternalId, FEE_RATE_MAX,
+        FeeRate, LimitType, MARKETS_MAX, MarketId, OperatorId, OrderId, SCALE_MAX, Sequence, Side, Symbol, Timestamp,
+        TradingStatus, WithdrawalId,
     },
 };
 
@@ -23,6 +26,9 @@ const MAX: u128 = AMOUNT_MAX as u128;
 /// Where the system accounts that move stand in `AccountId::SYSTEM`.
 const EXTERNAL: usize = 0;
 const FEES: usize = 1;
+const TREASURY: usize = 2;
+const RECEIVABLES: usize = 3;
+const UNBACKED: usize = 4;
 
 /// The whole state.
 #[derive(Clone, Debug)]
@@ -33,6 +39,19 @@ pub struct ModelExchange {
     pub accounts: BTreeMap<AccountId, Account>,
     pub credited: BTreeSet<(AssetId, [u8; 16])>,
     pub withdrawals: BTreeMap<WithdrawalId, Withdrawal>,
+    /// The control bits that are on.
+    pub controls: u8,
+    /// The assets whose withdrawals are stopped.
+    pub stopped: BTreeSet<AssetId>,
+    pub operators: BTreeMap<OperatorId, Operator>,
+    pub attested: BTreeMap<AssetId, u128>,
+    pub velocities: BTreeMap<AssetId, Velocity>,
+    pub limits: BTreeMap<AssetId, Limits>,
+    pub airdrops: BTreeMap<AirdropId, Airdrop>,
+    /// What accounts owe; nothing is not written down.
+    pub owed: BTreeMap<(AccountId, AssetId), u128>,
+    /// The time of the command.
+    time: Timestamp,
     events: Vec<Event>,
 }
 
@@ -88,6 +107,8 @@ pub struct Withdrawal {
     pub amount: u128,
     pub state: WithdrawalState,
     pub external_id: ExternalId,
+    /// The part of its release that its owner owes.
+    pub shortfall: u128,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +135,10 @@ pub struct Order {
     pub taken: u128,
     /// Notional traded as a maker.
     pub made: u128,
+    /// Charged as a taker beyond what the rate says for `taken`.
+    pub taker_carry: i128,
+    /// Charged as a maker beyond what the rate says for `made`.
+    pub maker_carry: i128,
     /// What is held for it now: quote for a buy (what is left of the budget for a market buy), base for a sell.
     pub hold: u128,
 }
@@ -162,15 +187,27 @@ impl ModelExchange {
             accounts: BTreeMap::new(),
             credited: BTreeSet::new(),
             withdrawals: BTreeMap::new(),
+            controls: payouts::ALL_CONTROLS,
+            stopped: BTreeSet::new(),
+            operators: BTreeMap::new(),
+            attested: BTreeMap::new(),
+            velocities: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            airdrops: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            time: Timestamp(0),
             events: Vec::new(),
         }
     }
 
     /// Applies the command and returns its events.
-    pub fn apply(&mut self, sequence: Sequence, _time: Timestamp, command: &Command) -> Vec<Event> {
+    pub fn apply(&mut self, sequence: Sequence, time: Timestamp, command: &Command) -> Vec<Event> {
         assert!(self.events.is_empty(), "events left from an earlier command");
+        self.time = time;
+        self.end_locks();
+        let ended = self.events.len();
         if let Err(reason) = self.dispatch(sequence.0, command) {
-            assert!(self.events.is_empty(), "{reason} after an event: {command:?}");
+            assert_eq!(self.events.len(), ended, "{reason} after an event: {command:?}");
             self.events.push(refusal(command, reason));
         }
         std::mem::take(&mut self.events)
@@ -184,16 +221,26 @@ impl ModelExchange {
                 self.set_market_fees(market, maker_rate, taker_rate)
             }
             Command::SetMarketStatus { market, status } => {
-                self.markets.get_mut(&market).ok_or(RejectReason::UnknownMarket)?.status = status;
-                self.emit(Event::MarketStatusSet { market, status })
+                self.check_market(market)?;
+                self.check_not_frozen()?;
+                refuse_if(status == TradingStatus::Frozen, RejectReason::InvalidStatus)?;
+                self.markets.get_mut(&market).expect("it exists").status = status;
+                self.events.push(Event::MarketStatusSet { market, status });
+                self.uncross(market);
+                Ok(())
             }
             Command::SetGlobalStatus { status } => {
                 self.status = status;
-                self.emit(Event::GlobalStatusSet { status })
+                self.events.push(Event::GlobalStatusSet { status });
+                for market in self.markets.keys().copied().collect::<Vec<_>>() {
+                    self.uncross(market);
+                }
+                Ok(())
             }
             Command::CreateAccount { account } => {
                 refuse_if(!is_user(account), RejectReason::ReservedAccount)?;
                 refuse_if(self.accounts.contains_key(&account), RejectReason::AccountExists)?;
+                self.check_not_frozen()?;
                 self.accounts.insert(account, Account::default());
                 self.emit(Event::AccountCreated { account })
             }
@@ -215,16 +262,17 @@ impl ModelExchange {
             Command::Transfer { from, to, asset, amount } => self.transfer(from, to, asset, amount),
             Command::RequestWithdrawal { account, asset, amount } => {
                 self.check_withdrawal_request(account, asset)?;
-                refuse_if(amount.0 == 0, RejectReason::ZeroAmount)?;
-                refuse_if(amount.0 > AMOUNT_MAX, RejectReason::AmountTooLarge)?;
+                check_amount(amount)?;
                 let available = self.balance(account, asset).available;
                 refuse_if(available < amount.0.into(), RejectReason::InsufficientAvailable)?;
+                self.count_request(asset, amount.0.into())?;
                 self.request_withdrawal(sequence, account, asset, amount.0.into())
             }
             Command::RequestWithdrawalOfAll { account, asset } => {
                 self.check_withdrawal_request(account, asset)?;
                 let available = self.balance(account, asset).available;
                 refuse_if(available == 0, RejectReason::InsufficientAvailable)?;
+                self.count_request(asset, available)?;
                 self.request_withdrawal(sequence, account, asset, available)
             }
             Command::CancelWithdrawal { account, withdrawal } => self.cancel_withdrawal(account, withdrawal),
@@ -238,7 +286,9 @@ impl ModelExchange {
                 self.emit(Event::WithdrawalSent { withdrawal, external_id })
             }
             Command::ConfirmWithdrawalSettled { withdrawal } => {
-                self.withdrawal_in(withdrawal, &[WithdrawalState::Sent])?.state = WithdrawalState::Settled;
+                let found = self.withdrawal_in(withdrawal, &[WithdrawalState::Sent])?;
+                found.state = WithdrawalState::Settled;
+                found.shortfall = 0;
                 self.emit(Event::WithdrawalSettled { withdrawal })
             }
             Command::FailWithdrawal { withdrawal } => self.fail_withdrawal(withdrawal),
@@ -262,13 +312,13 @@ impl ModelExchange {
                 self.check_account(account)?;
                 refuse_if(quantity.0 == 0, RejectReason::ZeroQuantity)?;
                 let (market, _) = self.find_order(account, |open| open.id == order)?;
-                refuse_if(self.status_of(market) == TradingStatus::Halted, RejectReason::MarketHalted)?;
+                refuse_if(is_halted(self.status_of(market)), RejectReason::MarketHalted)?;
                 self.reduce(market, order, quantity.0.into())
             }
             Command::ReplaceOrder { .. } => self.replace_order(command),
             Command::CancelAllOfAccount { account } => {
                 self.check_account(account)?;
-                refuse_if(self.status == TradingStatus::Halted, RejectReason::MarketHalted)?;
+                refuse_if(is_halted(self.status), RejectReason::MarketHalted)?;
                 let mut orders: Vec<_> = self
                     .open_orders()
                     .filter(|(_, order)| order.account == account)
@@ -281,13 +331,13 @@ impl ModelExchange {
             }
             Command::CancelAllOfMarket { market } => {
                 let found = self.markets.get(&market).ok_or(RejectReason::UnknownMarket)?;
-                refuse_if(self.status == TradingStatus::Halted, RejectReason::MarketHalted)?;
+                refuse_if(is_halted(self.status), RejectReason::MarketHalted)?;
                 let orders: Vec<_> = found.orders().map(|order| (order.id, market)).collect();
                 self.mass_cancel(&orders);
                 let orders = u32::try_from(orders.len()).expect("the count fits");
                 self.emit(Event::MassCancelled { account: AccountId(0), market, orders })
             }
-            _ => unreachable!("the model does not know {} yet", command.kind_name()),
+            _ => self.dispatch_payout(Sequence(sequence), command),
         }
     }
 
@@ -304,6 +354,7 @@ impl ModelExchange {
         refuse_if(!is_valid_symbol(symbol), RejectReason::InvalidSymbol)?;
         refuse_if(self.assets.values().any(|other| other.symbol == symbol), RejectReason::SymbolExists)?;
         refuse_if(scale > SCALE_MAX, RejectReason::ScaleTooLarge)?;
+        self.check_not_frozen()?;
         self.assets.insert(asset, Asset { symbol, scale, system: [0; 5] });
         self.emit(Event::AssetAdded { asset, symbol, scale })
     }
@@ -320,6 +371,7 @@ impl ModelExchange {
         refuse_if(lot_size.0 == 0 || lot_size.0 > AMOUNT_MAX, RejectReason::InvalidLotSize)?;
         refuse_if(tick_value.0 == 0 || tick_value.0 > AMOUNT_MAX, RejectReason::InvalidTickValue)?;
         check_rates(maker_rate, taker_rate)?;
+        self.check_not_frozen()?;
         self.markets.insert(
             market,
             Market {
@@ -338,8 +390,10 @@ impl ModelExchange {
     }
 
     fn set_market_fees(&mut self, market: MarketId, maker_rate: FeeRate, taker_rate: FeeRate) -> Outcome {
-        let found = self.markets.get_mut(&market).ok_or(RejectReason::UnknownMarket)?;
+        self.check_market(market)?;
         check_rates(maker_rate, taker_rate)?;
+        self.check_not_frozen()?;
+        let found = self.markets.get_mut(&market).expect("it exists");
         found.maker_rate = maker_rate.0;
         found.taker_rate = taker_rate.0;
         self.emit(Event::MarketFeesSet { market, maker_rate, taker_rate })
@@ -353,6 +407,12 @@ impl ModelExchange {
 
     fn check_not_suspended(&self, account: AccountId) -> Outcome {
         refuse_if(self.accounts[&account].suspended, RejectReason::AccountSuspended)
+    }
+
+    /// The account may order, transfer and withdraw.
+    fn check_active(&self, account: AccountId) -> Outcome {
+        self.check_not_suspended(account)?;
+        refuse_if(self.owes(account), RejectReason::AccountOwes)
     }
 
     fn check_asset(&self, asset: AssetId) -> Outcome {
@@ -395,11 +455,8 @@ impl ModelExchange {
     fn deposit(&mut self, account: AccountId, asset: AssetId, amount: Amount, external_id: ExternalId) -> Outcome {
         self.check_account(account)?;
         self.check_asset(asset)?;
-        refuse_if(amount.0 == 0, RejectReason::ZeroAmount)?;
-        refuse_if(amount.0 > AMOUNT_MAX, RejectReason::AmountTooLarge)?;
-        let owed = -self.assets[&asset].system[EXTERNAL];
-        let supply = owed + to_i128(self.may_come_back(asset)) + i128::from(amount.0);
-        refuse_if(supply > i128::from(AMOUNT_MAX), RejectReason::SupplyTooLarge)?;
+        check_amount(amount)?;
+        self.check_supply(asset, amount.0.into())?;
         refuse_if(self.credited.contains(&(asset, external_id.0)), RejectReason::DuplicateExternalId)?;
         self.credited.insert((asset, external_id.0));
         self.balance_mut(account, asset).available += u128::from(amount.0);
@@ -410,12 +467,11 @@ impl ModelExchange {
     fn transfer(&mut self, from: AccountId, to: AccountId, asset: AssetId, amount: Amount) -> Outcome {
         self.check_account(from)?;
         self.check_account(to)?;
-        self.check_not_suspended(from)?;
+        self.check_active(from)?;
         refuse_if(from == to, RejectReason::SameAccount)?;
         self.check_asset(asset)?;
-        refuse_if(self.status == TradingStatus::Halted, RejectReason::ExchangeHalted)?;
-        refuse_if(amount.0 == 0, RejectReason::ZeroAmount)?;
-        refuse_if(amount.0 > AMOUNT_MAX, RejectReason::AmountTooLarge)?;
+        refuse_if(is_halted(self.status), RejectReason::ExchangeHalted)?;
+        check_amount(amount)?;
         let available = self.balance(from, asset).available;
         refuse_if(available < amount.0.into(), RejectReason::InsufficientAvailable)?;
         self.balance_mut(from, asset).available -= u128::from(amount.0);
@@ -434,9 +490,10 @@ impl ModelExchange {
 
     fn check_withdrawal_request(&self, account: AccountId, asset: AssetId) -> Outcome {
         self.check_account(account)?;
-        self.check_not_suspended(account)?;
+        self.check_active(account)?;
         self.check_asset(asset)?;
-        refuse_if(self.status == TradingStatus::Halted, RejectReason::ExchangeHalted)
+        refuse_if(is_halted(self.status), RejectReason::ExchangeHalted)?;
+        refuse_if(self.stopped.contains(&asset), RejectReason::WithdrawalsStopped)
     }
 
     fn request_withdrawal(&mut self, sequence: u64, account: AccountId, asset: AssetId, value: u128) -> Outcome {
@@ -444,7 +501,8 @@ impl ModelExchange {
         let withdrawal = WithdrawalId(sequence);
         let state = WithdrawalState::Requested;
         let external_id = ExternalId([0; 16]);
-        self.withdrawals.insert(withdrawal, Withdrawal { account, asset, amount: value, state, external_id });
+        let requested = Withdrawal { account, asset, amount: value, state, external_id, shortfall: 0 };
+        self.withdrawals.insert(withdrawal, requested);
         self.emit(Event::WithdrawalRequested { withdrawal, account, asset, amount: amount(value) })
     }
 
@@ -464,7 +522,7 @@ impl ModelExchange {
         let found = self.withdrawals.get(&withdrawal).ok_or(RejectReason::UnknownWithdrawal)?.clone();
         refuse_if(found.account != account, RejectReason::WithdrawalMismatch)?;
         refuse_if(found.state != WithdrawalState::Requested, RejectReason::WithdrawalStateInvalid)?;
-        refuse_if(self.status == TradingStatus::Halted, RejectReason::ExchangeHalted)?;
+        refuse_if(is_halted(self.status), RejectReason::ExchangeHalted)?;
         self.withdrawal_in(withdrawal, &[WithdrawalState::Requested])?.state = WithdrawalState::Cancelled;
         self.release(account, found.asset, found.amount);
         self.emit(Event::WithdrawalCancelled { withdrawal, account, asset: found.asset, amount: amount(found.amount) })
@@ -478,12 +536,13 @@ impl ModelExchange {
         amount: Amount,
     ) -> Outcome {
         self.check_account(account)?;
-        self.check_not_suspended(account)?;
+        self.check_active(account)?;
         let found = self.withdrawals.get(&withdrawal).ok_or(RejectReason::UnknownWithdrawal)?;
         let matches = found.account == account && found.asset == asset && found.amount == u128::from(amount.0);
         refuse_if(!matches, RejectReason::WithdrawalMismatch)?;
         refuse_if(found.state != WithdrawalState::Requested, RejectReason::WithdrawalStateInvalid)?;
-        refuse_if(self.status == TradingStatus::Halted, RejectReason::ExchangeHalted)?;
+        refuse_if(is_halted(self.status), RejectReason::ExchangeHalted)?;
+        refuse_if(self.stopped.contains(&asset), RejectReason::WithdrawalsStopped)?;
         self.withdrawal_in(withdrawal, &[WithdrawalState::Requested])?.state = WithdrawalState::Released;
         self.balance_mut(account, asset).held -= u128::from(amount.0);
         *self.system(EXTERNAL, asset) += i128::from(amount.0);
@@ -492,12 +551,30 @@ impl ModelExchange {
 
     fn fail_withdrawal(&mut self, withdrawal: WithdrawalId) -> Outcome {
         let found = self.withdrawal_in(withdrawal, &[WithdrawalState::Released, WithdrawalState::Sent])?;
+        let Withdrawal { account, asset, amount: value, shortfall, .. } = *found;
         found.state = WithdrawalState::Failed;
-        let Withdrawal { account, asset, amount: value, .. } = *found;
-        self.balance_mut(account, asset).available += value;
+        found.shortfall = 0;
+        let forgiven = shortfall.min(self.owed.get(&(account, asset)).copied().unwrap_or(0));
+        if forgiven > 0 {
+            self.owe_less(account, asset, forgiven);
+        }
+        self.balance_mut(account, asset).available += value - forgiven;
         *self.system(EXTERNAL, asset) -= to_i128(value);
         self.emit(Event::WithdrawalFailed { withdrawal, account, asset, amount: amount(value) })
     }
+}
+
+fn is_halted(status: TradingStatus) -> bool {
+    status == TradingStatus::Halted || status == TradingStatus::Frozen
+}
+
+fn check_at_most(amount: Amount) -> Outcome {
+    refuse_if(amount.0 > AMOUNT_MAX, RejectReason::AmountTooLarge)
+}
+
+fn check_amount(amount: Amount) -> Outcome {
+    refuse_if(amount.0 == 0, RejectReason::ZeroAmount)?;
+    check_at_most(amount)
 }
 
 fn is_user(account: AccountId) -> bool {
@@ -520,7 +597,8 @@ fn check_rates(maker_rate: FeeRate, taker_rate: FeeRate) -> Outcome {
     refuse_if(maker_rate.0 + taker_rate.0 < 0, RejectReason::FeeRatesSumNegative)
 }
 
-/// The refusal of a command: its kind, and the account, client order id and order or withdrawal it names.
+/// The refusal of a command: its kind, and the account, client order id and order, withdrawal, operator or airdrop it
+/// names.
 fn refusal(command: &Command, reason: RejectReason) -> Event {
     let none = (AccountId(0), ClientOrderId(0), 0);
     let (account, client_order_id, subject) = match *command {
@@ -529,13 +607,31 @@ fn refusal(command: &Command, reason: RejectReason) -> Event {
         | Command::SetMarketFees { .. }
         | Command::SetMarketStatus { .. }
         | Command::SetGlobalStatus { .. }
-        | Command::CancelAllOfMarket { .. } => none,
+        | Command::CancelAllOfMarket { .. }
+        | Command::SetAssetWithdrawals { .. }
+        | Command::Tick {}
+        | Command::FundTreasury { .. }
+        | Command::AttestReserves { .. }
+        | Command::SetPayoutVelocity { .. }
+        | Command::SetAirdropLimits { .. }
+        | Command::SetControls { .. }
+        | Command::AddPlanPart { .. }
+        | Command::StartEpoch { .. } => none,
+        Command::RegisterOperator { operator, .. } | Command::RevokeOperator { operator, .. } => {
+            (AccountId(0), ClientOrderId(0), operator.0.into())
+        }
+        Command::OpenAirdrop { airdrop, .. }
+        | Command::ApproveAirdrop { airdrop, .. }
+        | Command::ExecuteAirdrop { airdrop, .. }
+        | Command::CancelAirdrop { airdrop, .. } => (AccountId(0), ClientOrderId(0), airdrop.0.into()),
+        Command::AddAirdropLine { airdrop, account, .. } => (account, ClientOrderId(0), airdrop.0.into()),
         Command::CreateAccount { account }
         | Command::SuspendAccount { account }
         | Command::ResumeAccount { account }
         | Command::Deposit { account, .. }
         | Command::RequestWithdrawal { account, .. }
         | Command::RequestWithdrawalOfAll { account, .. }
+        | Command::SetOff { account, .. }
         | Command::CancelAllOfAccount { account } => (account, ClientOrderId(0), 0),
         Command::Transfer { from, .. } => (from, ClientOrderId(0), 0),
         Command::CancelWithdrawal { account, withdrawal } | Command::ReleaseWithdrawal { withdrawal, account, .. } => {
@@ -551,7 +647,6 @@ fn refusal(command: &Command, reason: RejectReason) -> Event {
         Command::CancelOrder { account, order }
         | Command::ReduceOrder { account, order, .. }
         | Command::ReplaceOrder { account, order, .. } => (account, ClientOrderId(0), order.0),
-        _ => none,
     };
     Event::Refused { reason, command_kind: command.kind(), account, client_order_id, subject }
 }

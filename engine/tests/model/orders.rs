@@ -10,7 +10,8 @@ use engine::{
 };
 
 use super::{
-    FEES, MAX, Market, ModelExchange, Order, OrderType, Outcome, amount, fee, raw_fee, refuse_if, to_i128, to_u64,
+    FEES, MAX, Market, ModelExchange, Order, OrderType, Outcome, amount, fee, is_halted, raw_fee, refuse_if, to_i128,
+    to_u64,
 };
 
 impl Market {
@@ -88,9 +89,39 @@ impl Market {
                 if order.maker_rate >= 0 {
                     charged += fee(order.maker_rate, order.made);
                 }
+                let undercharged = (-order.taker_carry).max(0) + (-order.maker_carry).max(0);
                 rest + fee(rate, order.taken + order.made + rest) - charged
+                    + u128::try_from(undercharged).expect("not negative")
             }
         }
+    }
+
+    /// The price at which a crossed book trades most, and how much that is.
+    fn auction(&self) -> Option<(u128, u128)> {
+        if self.bids.first()?.price < self.asks.first()?.price {
+            return None;
+        }
+        let demand =
+            |price: u128| -> u128 { self.bids.iter().filter(|bid| bid.price >= price).map(|bid| bid.open).sum() };
+        let supply =
+            |price: u128| -> u128 { self.asks.iter().filter(|ask| ask.price <= price).map(|ask| ask.open).sum() };
+        let traded = |price: u128| demand(price).min(supply(price));
+        let left = |price: u128| demand(price).abs_diff(supply(price));
+        let mut prices: Vec<u128> = self.orders().map(|order| order.price).collect();
+        prices.sort_unstable();
+        let most = prices.iter().map(|&price| traded(price)).max()?;
+        prices.retain(|&price| traded(price) == most);
+        let least = prices.iter().map(|&price| left(price)).min()?;
+        prices.retain(|&price| left(price) == least);
+        let (lowest, highest) = (*prices.first()?, *prices.last()?);
+        let price = if prices.iter().all(|&price| demand(price) > supply(price)) {
+            highest
+        } else if prices.iter().all(|&price| demand(price) < supply(price)) {
+            lowest
+        } else {
+            (lowest + highest) / 2
+        };
+        Some((price, traded(price)))
     }
 
     pub(super) fn hold_asset(&self, side: Side) -> AssetId {
@@ -156,9 +187,12 @@ impl ModelExchange {
         account: AccountId,
         market: MarketId,
         client_order_id: ClientOrderId,
+        can_stand: bool,
     ) -> Outcome {
-        refuse_if(self.status_of(market) == TradingStatus::Halted, RejectReason::MarketHalted)?;
+        refuse_if(is_halted(self.status_of(market)), RejectReason::MarketHalted)?;
         refuse_if(self.status_of(market) == TradingStatus::CancelOnly, RejectReason::MarketCancelOnly)?;
+        let in_auction = self.status_of(market) == TradingStatus::Auction;
+        refuse_if(in_auction && !can_stand, RejectReason::MarketInAuction)?;
         let taken = client_order_id.0 != 0
             && self
                 .open_orders()
@@ -172,7 +206,7 @@ impl ModelExchange {
             unreachable!("called for this kind only")
         };
         self.check_account(account)?;
-        self.check_not_suspended(account)?;
+        self.check_active(account)?;
         self.check_market(market)?;
         self.check_limit(market, price, quantity)?;
         let found = &self.markets[&market];
@@ -183,9 +217,11 @@ impl ModelExchange {
         };
         let available = self.balance(account, found.hold_asset(side)).available;
         refuse_if(available < hold, RejectReason::InsufficientAvailable)?;
-        self.check_placing(account, market, client_order_id)?;
         let post_only = limit_type == LimitType::PostOnly;
-        refuse_if(post_only && found.would_trade(side, p), RejectReason::WouldTrade)?;
+        let can_stand = post_only || limit_type == LimitType::GoodTillCancel;
+        self.check_placing(account, market, client_order_id, can_stand)?;
+        let trades = self.status_of(market) == TradingStatus::Open;
+        refuse_if(trades && post_only && found.would_trade(side, p), RejectReason::WouldTrade)?;
         let fill_or_kill = limit_type == LimitType::FillOrKill;
         refuse_if(fill_or_kill && !found.can_fill(account, side, p, q), RejectReason::NotFillable)?;
 
@@ -203,6 +239,8 @@ impl ModelExchange {
                 taker_rate: found.taker_rate,
                 taken: 0,
                 made: 0,
+                taker_carry: 0,
+                maker_carry: 0,
                 hold,
             },
         )
@@ -228,14 +266,14 @@ impl ModelExchange {
         client_order_id: ClientOrderId,
     ) -> Outcome {
         self.check_account(account)?;
-        self.check_not_suspended(account)?;
+        self.check_active(account)?;
         self.check_market(market)?;
         refuse_if(budget.0 == 0, RejectReason::ZeroAmount)?;
         refuse_if(budget.0 > AMOUNT_MAX, RejectReason::AmountTooLarge)?;
         let found = &self.markets[&market];
         let available = self.balance(account, found.quote).available;
         refuse_if(available < budget.0.into(), RejectReason::InsufficientAvailable)?;
-        self.check_placing(account, market, client_order_id)?;
+        self.check_placing(account, market, client_order_id, false)?;
         self.accept(
             market,
             Order {
@@ -250,6 +288,8 @@ impl ModelExchange {
                 taker_rate: found.taker_rate,
                 taken: 0,
                 made: 0,
+                taker_carry: 0,
+                maker_carry: 0,
                 hold: budget.0.into(),
             },
         )
@@ -264,7 +304,7 @@ impl ModelExchange {
         client_order_id: ClientOrderId,
     ) -> Outcome {
         self.check_account(account)?;
-        self.check_not_suspended(account)?;
+        self.check_active(account)?;
         self.check_market(market)?;
         let found = &self.markets[&market];
         let hold = u128::from(quantity.0) * found.lot_size;
@@ -272,7 +312,7 @@ impl ModelExchange {
         refuse_if(hold > MAX, RejectReason::QuantityTooLarge)?;
         let available = self.balance(account, found.base).available;
         refuse_if(available < hold, RejectReason::InsufficientAvailable)?;
-        self.check_placing(account, market, client_order_id)?;
+        self.check_placing(account, market, client_order_id, false)?;
         self.accept(
             market,
             Order {
@@ -287,6 +327,8 @@ impl ModelExchange {
                 taker_rate: found.taker_rate,
                 taken: 0,
                 made: 0,
+                taker_carry: 0,
+                maker_carry: 0,
                 hold,
             },
         )
@@ -310,11 +352,14 @@ impl ModelExchange {
     }
 
     /// Lets an arriving order trade, then cancels what is left of it or puts it on the book.
-    pub(super) fn trade(&mut self, market: MarketId, mut taker: Order) -> Outcome {
+    fn trade(&mut self, market: MarketId, mut taker: Order) -> Outcome {
         let market_buy = taker.order_type == OrderType::MarketBuy;
         let stopped = loop {
             if !market_buy && taker.open == 0 {
                 return Ok(());
+            }
+            if self.status_of(market) == TradingStatus::Auction {
+                break CancelReason::Unfilled;
             }
             let found = &self.markets[&market];
             let Some(maker) = found.side(taker.side.opposite()).first() else {
@@ -330,7 +375,10 @@ impl ModelExchange {
             let offered = maker.open;
             let quantity = if market_buy { affordable(found, &taker, maker) } else { taker.open.min(offered) };
             if quantity > 0 {
-                self.fill(market, &mut taker, quantity);
+                let mut maker = self.take_first(market, taker.side.opposite());
+                let price = maker.price;
+                self.fill(market, &mut taker, &mut maker, price, quantity);
+                self.put_back_first(market, maker);
             }
             if market_buy && quantity < offered {
                 break CancelReason::BudgetSpent;
@@ -345,16 +393,28 @@ impl ModelExchange {
         Ok(())
     }
 
-    /// One execution between the arriving order and the best opposite one, at the latter's price.
-    pub(super) fn fill(&mut self, market: MarketId, taker: &mut Order, quantity: u128) {
-        let found = self.markets.get_mut(&market).expect("the market exists");
+    fn take_first(&mut self, market: MarketId, side: Side) -> Order {
+        self.markets.get_mut(&market).expect("the market exists").side_mut(side).remove(0)
+    }
+
+    /// Puts an order back where it stood, unless nothing is left of it.
+    fn put_back_first(&mut self, market: MarketId, order: Order) {
+        if order.open > 0 {
+            self.markets.get_mut(&market).expect("the market exists").side_mut(order.side).insert(0, order);
+        }
+    }
+
+    /// One execution between two orders that are on no book at the moment.
+    fn fill(&mut self, market: MarketId, taker: &mut Order, maker: &mut Order, price: u128, quantity: u128) {
+        let found = &self.markets[&market];
         let (base, quote) = (found.base, found.quote);
-        let mut maker = found.side_mut(taker.side.opposite()).remove(0);
-        let notional = found.notional(maker.price, quantity);
+        let notional = found.notional(price, quantity);
         let lots = quantity * found.lot_size;
 
-        let mut taker_fee = raw_fee(taker.taker_rate, taker.taken, notional);
-        let mut maker_fee = raw_fee(maker.maker_rate, maker.made, notional);
+        let maker_sells = maker.side == Side::Sell;
+        let (taker_most, maker_most) = if maker_sells { (u128::MAX, notional) } else { (notional, u128::MAX) };
+        let mut taker_fee = charge(taker.taker_rate, taker.taken, &mut taker.taker_carry, notional, taker_most);
+        let mut maker_fee = charge(maker.maker_rate, maker.made, &mut maker.maker_carry, notional, maker_most);
         let (taker_charge, maker_charge) = (taker_fee.max(0), maker_fee.max(0));
         taker_fee = taker_fee.max(-maker_charge);
         maker_fee = maker_fee.max(-taker_charge);
@@ -365,11 +425,10 @@ impl ModelExchange {
             taker.open -= quantity;
         }
 
-        let maker_sells = maker.side == Side::Sell;
         let (buyer, buyer_fee, seller, seller_fee) = if maker_sells {
-            (&mut *taker, taker_fee, &mut maker, maker_fee)
+            (&mut *taker, taker_fee, &mut *maker, maker_fee)
         } else {
-            (&mut maker, maker_fee, &mut *taker, taker_fee)
+            (&mut *maker, maker_fee, &mut *taker, taker_fee)
         };
         // What the buyer's hold pays.
         let paid = notional + u128::try_from(buyer_fee.max(0)).expect("not negative");
@@ -380,12 +439,6 @@ impl ModelExchange {
         seller.hold -= lots;
 
         let (buyer, seller) = (buyer.account, seller.account);
-        let price = Price(to_u64(maker.price));
-        let (maker_id, maker_account, maker_remaining) = (maker.id, maker.account, maker.open);
-        if maker.open > 0 {
-            found.side_mut(maker.side).insert(0, maker);
-        }
-
         self.balance_mut(buyer, quote).held -= paid + released;
         self.balance_mut(buyer, quote).available += released;
         self.balance_mut(buyer, quote).available += u128::try_from((-buyer_fee).max(0)).expect("not negative");
@@ -397,18 +450,48 @@ impl ModelExchange {
 
         self.events.push(Event::Filled {
             taker: taker.id,
-            maker: maker_id,
+            maker: maker.id,
             taker_account: taker.account,
-            maker_account,
+            maker_account: maker.account,
             market,
             taker_side: taker.side,
-            price,
+            price: Price(to_u64(price)),
             quantity: Quantity(to_u64(quantity)),
-            maker_remaining: Quantity(to_u64(maker_remaining)),
+            maker_remaining: Quantity(to_u64(maker.open)),
             taker_fee: i64::try_from(taker_fee).expect("a fee fits"),
             maker_fee: i64::try_from(maker_fee).expect("a fee fits"),
             released: amount(released),
         });
+    }
+
+    /// If the market is open and crossed, trades at one price until it is not crossed any more.
+    pub(super) fn uncross(&mut self, market: MarketId) {
+        if self.status_of(market) != TradingStatus::Open {
+            return;
+        }
+        while let Some((price, quantity)) = self.markets[&market].auction() {
+            let told = Price(to_u64(price));
+            self.events.push(Event::AuctionUncrossed { market, price: told, quantity: Quantity(to_u64(quantity)) });
+            loop {
+                let found = &self.markets[&market];
+                let (Some(bid), Some(ask)) = (found.bids.first(), found.asks.first()) else { break };
+                if bid.price < price || ask.price > price {
+                    break;
+                }
+                let bid = self.take_first(market, Side::Buy);
+                let ask = self.take_first(market, Side::Sell);
+                let quantity = bid.open.min(ask.open);
+                let (mut taker, mut maker) = if bid.id > ask.id { (bid, ask) } else { (ask, bid) };
+                if taker.account == maker.account {
+                    self.put_back_first(market, maker);
+                    self.close(market, &taker, CancelReason::SelfTrade);
+                    continue;
+                }
+                self.fill(market, &mut taker, &mut maker, price, quantity);
+                self.put_back_first(market, taker);
+                self.put_back_first(market, maker);
+            }
+        }
     }
 
     /// Closes an order that is on no book any more, and releases its hold.
@@ -427,7 +510,7 @@ impl ModelExchange {
 
     pub(super) fn cancel_order(&mut self, account: AccountId, wanted: impl Fn(&Order) -> bool) -> Outcome {
         let (market, order) = self.find_order(account, wanted)?;
-        refuse_if(self.status_of(market) == TradingStatus::Halted, RejectReason::MarketHalted)?;
+        refuse_if(is_halted(self.status_of(market)), RejectReason::MarketHalted)?;
         let order = self.take_order(market, order.id);
         self.close(market, &order, CancelReason::Owner);
         Ok(())
@@ -467,20 +550,21 @@ impl ModelExchange {
             unreachable!("called for this kind only")
         };
         self.check_account(account)?;
-        self.check_not_suspended(account)?;
+        self.check_active(account)?;
         self.check_market(market)?;
         self.check_limit(market, price, quantity)?;
         let (p, q) = (u128::from(price.0), u128::from(quantity.0));
         let (actual_market, open) = self.find_order(account, |open| open.id == order)?;
         refuse_if(actual_market != market || open.side != side, RejectReason::OrderMismatch)?;
-        refuse_if(self.status_of(market) == TradingStatus::Halted, RejectReason::MarketHalted)?;
+        refuse_if(is_halted(self.status_of(market)), RejectReason::MarketHalted)?;
         if p == open.price && q <= open.open {
             return self.reduce(market, order, q);
         }
         refuse_if(self.status_of(market) == TradingStatus::CancelOnly, RejectReason::MarketCancelOnly)?;
         let found = &self.markets[&market];
         let post_only = open.order_type == OrderType::Limit(LimitType::PostOnly);
-        refuse_if(post_only && found.would_trade(side, p), RejectReason::WouldTrade)?;
+        let trades = self.status_of(market) == TradingStatus::Open;
+        refuse_if(trades && post_only && found.would_trade(side, p), RejectReason::WouldTrade)?;
         let asset = found.hold_asset(side);
         let held = match side {
             Side::Buy => found.worst_case(p, q),
@@ -503,8 +587,35 @@ impl ModelExchange {
             released: amount(released),
             held: amount(held),
         });
-        self.trade(market, Order { price: p, open: q, maker_rate, taker_rate, taken: 0, made: 0, hold: held, ..old })
+        self.trade(
+            market,
+            Order {
+                price: p,
+                open: q,
+                maker_rate,
+                taker_rate,
+                taken: 0,
+                made: 0,
+                taker_carry: 0,
+                maker_carry: 0,
+                hold: held,
+                ..old
+            },
+        )
     }
+}
+
+/// What an order is charged for `notional` after `traded`, at most `most`, before the cap on rebates; negative is a rebate.
+/// What was charged too much or too little before is in `carry`, and what is after this.
+fn charge(rate: i16, traded: u128, carry: &mut i128, notional: u128, most: u128) -> i128 {
+    if rate < 0 {
+        return raw_fee(rate, traded, notional);
+    }
+    let charged = to_i128(fee(rate, traded)) + *carry;
+    let due = to_i128(fee(rate, traded + notional));
+    let charge = (due - charged).max(0).min(i128::try_from(most).unwrap_or(i128::MAX));
+    *carry = charged + charge - due;
+    charge
 }
 
 /// The most lots of the maker whose notional and fee fit what is left of a market buy's budget.
