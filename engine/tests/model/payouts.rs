@@ -6,14 +6,14 @@ use engine::{
     command::Command,
     event::{Event, RejectReason},
     types::{
-        AMOUNT_MAX, AccountId, AirdropId, Amount, AssetId, Digest, ExternalId, Gate, ManifestHash, OperatorId,
-        Sequence, Timestamp, TradingStatus,
+        AMOUNT_MAX, AccountId, AirdropId, Amount, AssetId, Digest, ExternalId, Gate, ManifestHash, MarketId,
+        OperatorId, OrderId, Sequence, Timestamp, TradingStatus, WithdrawalId,
     },
 };
 
 use super::{
-    EXTERNAL, MAX, ModelExchange, Outcome, RECEIVABLES, TREASURY, UNBACKED, amount, check_amount, check_at_most,
-    refuse_if, to_i128,
+    Balance, EXTERNAL, MAX, ModelExchange, Outcome, RECEIVABLES, TREASURY, UNBACKED, amount, check_amount,
+    check_at_most, refuse_if, to_i128,
 };
 
 /// The control bits.
@@ -446,11 +446,58 @@ impl ModelExchange {
         }
     }
 
-    /// What no command does: a release that nothing funded. The account owes what `EXTERNAL` got.
+    // What no command does, and a recovery may.
+
+    /// A release happened that nothing funded: the account owes what `EXTERNAL` got.
     pub fn make_owe(&mut self, account: AccountId, asset: AssetId, value: u128) {
         *self.owed.entry((account, asset)).or_default() += value;
         *self.system(RECEIVABLES, asset) -= to_i128(value);
         *self.system(EXTERNAL, asset) += to_i128(value);
+    }
+
+    /// A withdrawal that may still come back was larger by `value`, and that part of it is owed.
+    pub fn make_short(&mut self, withdrawal: WithdrawalId, value: u128) {
+        if self.check_supply(self.withdrawals[&withdrawal].asset, value).is_err() {
+            return;
+        }
+        let found = self.withdrawals.get_mut(&withdrawal).expect("it is known");
+        found.amount += value;
+        found.shortfall += value;
+        let (account, asset) = (found.account, found.asset);
+        self.make_owe(account, asset, value);
+    }
+
+    /// `EXTERNAL` bears what an account owed.
+    pub fn forget_debt(&mut self, account: AccountId, asset: AssetId) {
+        let value = self.owed[&(account, asset)];
+        self.owe_less(account, asset, value);
+        *self.system(EXTERNAL, asset) -= to_i128(value);
+    }
+
+    /// An open order was charged other fees than its rates say; what it must hold for that is held, if it is there.
+    pub fn make_carry(&mut self, market: MarketId, order: OrderId, taker_carry: i128, maker_carry: i128) {
+        let found = self.markets.get_mut(&market).expect("it is known");
+        let mut carried = found.orders().find(|open| open.id == order).expect("it is open").clone();
+        if carried.taker_rate >= 0 {
+            carried.taker_carry = taker_carry;
+        }
+        if carried.maker_rate >= 0 {
+            carried.maker_carry = maker_carry;
+        }
+        let required = found.required_hold(&carried);
+        let more = to_i128(required) - to_i128(carried.hold);
+        carried.hold = required;
+        let (account, asset) = (carried.account, found.hold_asset(carried.side));
+        let balance = self.balance(account, asset);
+        if to_i128(balance.available) < more {
+            return;
+        }
+        let available = u128::try_from(to_i128(balance.available) - more).expect("it is covered");
+        let held = u128::try_from(to_i128(balance.held) + more).expect("it is covered");
+        *self.balance_mut(account, asset) = Balance { available, held };
+        let found = self.markets.get_mut(&market).expect("it is known");
+        let place = found.side_mut(carried.side).iter_mut().find(|open| open.id == order).expect("it is open");
+        *place = carried;
     }
 
     /// All debts of an asset.
