@@ -18,7 +18,7 @@ use engine::{
     types::{AMOUNT_MAX, AccountId, Amount, AssetId, ExternalId, Sequence, Timestamp, WithdrawalId},
 };
 use model::{
-    ModelExchange, Withdrawal, WithdrawalState,
+    ModelExchange,
     streams::{self, Kind, Random, Stream},
 };
 
@@ -236,36 +236,10 @@ fn run_after_recoveries(kind: Kind, seed: u64, events: &mut BTreeSet<u8>, reject
                 }
             },
         );
-        recover(&mut model, &mut random);
+        model.recover(&mut random);
         model.check();
         exchange = Exchange::from_canonical_state(&model.canonical_state(), last, seed).unwrap();
         compare_states(&model, &exchange);
-    }
-}
-
-/// Makes some debts, shortfalls and carries.
-fn recover(model: &mut ModelExchange, random: &mut Random) {
-    let accounts: Vec<_> = model.accounts.keys().copied().collect();
-    let assets: Vec<_> = model.assets.keys().copied().collect();
-    for _ in 0..random.below(3) {
-        model.make_owe(random.pick(&accounts), random.pick(&assets), random.between(1, 9_000).into());
-    }
-    let on_their_way = |found: &Withdrawal| matches!(found.state, WithdrawalState::Released | WithdrawalState::Sent);
-    let short: Vec<_> = model.withdrawals.iter().filter(|(_, found)| on_their_way(found)).map(|(&id, _)| id).collect();
-    for withdrawal in short.into_iter().rev().take(3) {
-        model.make_short(withdrawal, random.between(1, 3_000).into());
-    }
-    let orders: Vec<_> = model.open_orders().map(|(market, order)| (market, order.id)).collect();
-    for (market, order) in orders {
-        if random.one_in(2) {
-            let mut carry = || i128::from(random.below(80)) - 40;
-            model.make_carry(market, order, carry(), carry());
-        }
-    }
-    // Debts are forgotten, or nobody would trade any more.
-    let old: Vec<_> = model.owed.keys().copied().filter(|_| random.one_in(2)).collect();
-    for (account, asset) in old {
-        model.forget_debt(account, asset);
     }
 }
 
@@ -417,7 +391,7 @@ fn any_changed_bit_is_refused_or_gives_a_sound_state() {
                 change_bits(&format!("{kind:?}, seed {seed}, {name}"), &bytes, last, bytes.len() * 8);
             };
             check(&model, "as it was");
-            recover(&mut model, &mut Random::new(seed));
+            model.recover(&mut Random::new(seed));
             check(&model, "after a recovery");
         }
     }

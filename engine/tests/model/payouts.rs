@@ -12,8 +12,8 @@ use engine::{
 };
 
 use super::{
-    Balance, EXTERNAL, MAX, ModelExchange, Outcome, RECEIVABLES, TREASURY, UNBACKED, amount, check_amount,
-    check_at_most, refuse_if, to_i128,
+    Balance, EXTERNAL, MAX, ModelExchange, Outcome, RECEIVABLES, TREASURY, UNBACKED, Withdrawal, WithdrawalState,
+    amount, check_amount, check_at_most, refuse_if, streams::Random, to_i128,
 };
 
 /// The control bits.
@@ -448,6 +448,34 @@ impl ModelExchange {
 
     // What no command does, and a recovery may.
 
+    /// Makes some debts, shortfalls and carries, as a recovery may leave them.
+    pub fn recover(&mut self, random: &mut Random) {
+        let accounts: Vec<_> = self.accounts.keys().copied().collect();
+        let assets: Vec<_> = self.assets.keys().copied().collect();
+        for _ in 0..random.below(3) {
+            self.make_owe(random.pick(&accounts), random.pick(&assets), random.between(1, 9_000).into());
+        }
+        let on_their_way =
+            |found: &Withdrawal| matches!(found.state, WithdrawalState::Released | WithdrawalState::Sent);
+        let short: Vec<_> =
+            self.withdrawals.iter().filter(|(_, found)| on_their_way(found)).map(|(&id, _)| id).collect();
+        for withdrawal in short.into_iter().rev().take(3) {
+            self.make_short(withdrawal, random.between(1, 3_000).into());
+        }
+        let orders: Vec<_> = self.open_orders().map(|(market, order)| (market, order.id)).collect();
+        for (market, order) in orders {
+            if random.one_in(2) {
+                let mut carry = || i128::from(random.below(80)) - 40;
+                self.make_carry(market, order, carry(), carry());
+            }
+        }
+        // Debts are forgotten, or nobody would trade any more.
+        let old: Vec<_> = self.owed.keys().copied().filter(|_| random.one_in(2)).collect();
+        for (account, asset) in old {
+            self.forget_debt(account, asset);
+        }
+    }
+
     /// A release happened that nothing funded: the account owes what `EXTERNAL` got.
     pub fn make_owe(&mut self, account: AccountId, asset: AssetId, value: u128) {
         *self.owed.entry((account, asset)).or_default() += value;
@@ -456,7 +484,7 @@ impl ModelExchange {
     }
 
     /// A withdrawal that may still come back was larger by `value`, and that part of it is owed.
-    pub fn make_short(&mut self, withdrawal: WithdrawalId, value: u128) {
+    fn make_short(&mut self, withdrawal: WithdrawalId, value: u128) {
         if self.check_supply(self.withdrawals[&withdrawal].asset, value).is_err() {
             return;
         }
@@ -468,14 +496,14 @@ impl ModelExchange {
     }
 
     /// `EXTERNAL` bears what an account owed.
-    pub fn forget_debt(&mut self, account: AccountId, asset: AssetId) {
+    fn forget_debt(&mut self, account: AccountId, asset: AssetId) {
         let value = self.owed[&(account, asset)];
         self.owe_less(account, asset, value);
         *self.system(EXTERNAL, asset) -= to_i128(value);
     }
 
     /// An open order was charged other fees than its rates say; what it must hold for that is held, if it is there.
-    pub fn make_carry(&mut self, market: MarketId, order: OrderId, taker_carry: i128, maker_carry: i128) {
+    fn make_carry(&mut self, market: MarketId, order: OrderId, taker_carry: i128, maker_carry: i128) {
         let found = self.markets.get_mut(&market).expect("it is known");
         let mut carried = found.orders().find(|open| open.id == order).expect("it is open").clone();
         if carried.taker_rate >= 0 {
