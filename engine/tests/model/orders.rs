@@ -96,8 +96,15 @@ impl Market {
         }
     }
 
+    /// How much more is bid for at a price than is asked.
+    pub fn imbalance(&self, price: u128) -> i128 {
+        let bids = self.bids.iter().filter(|bid| bid.price >= price).map(|bid| to_i128(bid.open));
+        let asks = self.asks.iter().filter(|ask| ask.price <= price).map(|ask| to_i128(ask.open));
+        bids.sum::<i128>() - asks.sum::<i128>()
+    }
+
     /// The price at which a crossed book trades most, and how much that is.
-    fn auction(&self) -> Option<(u128, u128)> {
+    pub fn auction(&self) -> Option<(u128, u128)> {
         if self.bids.first()?.price < self.asks.first()?.price {
             return None;
         }

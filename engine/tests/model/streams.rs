@@ -915,9 +915,9 @@ impl Stream {
             }
             12 => {
                 let asset = self.random.pick(&[BTC, USD, ETH, RARE]);
-                let owed = u64::try_from(-model.assets[&asset].system[0]).expect("a supply fits");
+                let owed = u64::try_from(model.liabilities(asset)).expect("a supply fits");
                 let gone = u64::try_from(model.may_come_back(asset)).expect("a supply fits");
-                let room = AMOUNT_MAX - owed - self.random.pick(&[0, gone, gone]);
+                let room = (AMOUNT_MAX - owed).saturating_sub(self.random.pick(&[0, gone, gone]));
                 let amount = self.random.pick(&[room, room.saturating_add(1), room.saturating_sub(1), AMOUNT_MAX]);
                 self.deposit(account, asset, amount);
             }
