@@ -9,13 +9,13 @@ use engine::{
     exchange::{Exchange, ManifestHasher, StateHash},
     journal::{Durability, JournalReader},
     pipeline::{Config, Inline, Pipeline, Progress, Published, StageName, Stages, Subscription, WaitStrategy},
-    types::{AccountId, AirdropId, Amount, AssetId, Cause, Controls, Digest, OperatorId},
+    types::{AMOUNT_MAX, AccountId, AirdropId, Amount, AssetId, Cause, Controls, Digest, OperatorId},
 };
 
 use super::{
     ACCOUNTS, Numbers, assert_serial, bytes_of, gateway,
     model::streams::{self, Kind},
-    order, read_all, setup, submit, tight,
+    order, read_all, setup, submit, tight, with_ticks,
 };
 
 const TOPOLOGIES: [&str; 6] = [
@@ -30,9 +30,23 @@ const TOPOLOGIES: [&str; 6] = [
 /// Streams that try to make risk's head start show, and an ordinary one.
 fn all_streams() -> Vec<(String, Vec<Command>)> {
     let mut all: Vec<_> =
-        Kind::ALL.iter().map(|&kind| (format!("{kind:?}"), streams::commands(kind, 11, 3_000))).collect();
+        Kind::ALL.iter().map(|&kind| (format!("{kind:?}"), untripped(streams::commands(kind, 11, 3_000)))).collect();
     all.push(("orders".to_owned(), setup().into_iter().chain((0..3_000).map(order)).collect()));
     all
+}
+
+/// The commands without what gateways do not take, and without what an exchange that runs freezes itself for, which the
+/// serial machine does not. What it does then has tests of its own.
+fn untripped(mut commands: Vec<Command>) -> Vec<Command> {
+    commands.retain(|command| !matches!(command, Command::AddPlanPart { .. } | Command::StartEpoch { .. }));
+    for command in &mut commands {
+        match command {
+            Command::SetPayoutVelocity { window_seconds, .. } => *window_seconds = 0,
+            Command::AttestReserves { amount, .. } => *amount = Amount(AMOUNT_MAX),
+            _ => {}
+        }
+    }
+    commands
 }
 
 /// Runs commands through threads, and checks them against the serial machine.
@@ -46,7 +60,7 @@ fn run(what: &str, commands: &[Command], config: Config) -> StateHash {
     let stopped = pipeline.shutdown().unwrap();
     let events = events.join().unwrap();
     assert_serial(what, commands, &events, &stopped.exchange);
-    assert_eq!(stopped.counters.commands, commands.len() as u64);
+    assert_eq!(stopped.counters.commands, with_ticks(commands, &events).len() as u64);
     assert_eq!(stopped.counters.events, events.len() as u64);
     stopped.exchange.state_hash()
 }
@@ -233,8 +247,11 @@ fn the_journal_replayed_gives_the_same_bytes_and_the_same_state() {
             // The journal holds just these commands, at these times, and replaying it gives the same bytes.
             let (mut replayed, mut again, mut inline) = (Exchange::new(), Vec::new(), Inline::in_memory());
             let journal = JournalReader::open_directory(directory.path()).unwrap();
+            let commands = with_ticks(&commands, &events);
             for (record, command) in journal.map(Result::unwrap).zip(&commands) {
-                assert_eq!((record.command, record.cause), (*command, Cause::session(1)), "{what}");
+                let is_own = record.cause == Cause::exchange() && *command == (Command::Tick {});
+                let cause = if is_own { Cause::exchange() } else { Cause::session(1) };
+                assert_eq!((record.command, record.cause), (*command, cause), "{what}");
                 let mut of_command = Vec::new();
                 replayed.apply(record.sequence, record.time, &record.command, &mut of_command);
                 inline.submit_at(record.time, record.cause, record.command).unwrap();

@@ -8,8 +8,8 @@ use engine::{
     pipeline::Inline,
     recovery::{Approval, Branch, Edits, Payment, Plan, SecretKey, Strategy, Timeline, make_plan},
     types::{
-        AccountId, AirdropId, Amount, AssetId, Cause, ClientOrderId, Controls, ExternalId, FeeRate, LimitType, MarketId,
-        OperatorId, Price, Quantity, Sequence, Side, Timestamp, TradingStatus, WithdrawalId, wire::Writer,
+        AccountId, AirdropId, Amount, AssetId, Cause, ClientOrderId, Controls, ExternalId, FeeRate, LimitType,
+        MarketId, OperatorId, Price, Quantity, Sequence, Side, Timestamp, TradingStatus, WithdrawalId, wire::Writer,
     },
 };
 
@@ -179,9 +179,13 @@ pub fn frozen(directory: &std::path::Path) {
 
 /// Plays the setup, the incident and the freeze.
 pub fn play(inline: &mut Inline) {
-    setup().into_iter().for_each(|command| drop(inline.submit(Cause::operator(1), command).unwrap()));
+    for command in setup() {
+        inline.submit(Cause::operator(1), command).unwrap();
+    }
     let next = inline.exchange().last_sequence().next();
-    incident(BAD, next).into_iter().for_each(|command| drop(inline.submit(Cause::session(1), command).unwrap()));
+    for command in incident(BAD, next) {
+        inline.submit(Cause::session(1), command).unwrap();
+    }
     inline.freeze(Cause::operator(1)).unwrap();
 }
 
