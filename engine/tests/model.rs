@@ -25,9 +25,14 @@ use model::{
     streams::{self, Kind, Random, Stream},
 };
 
-/// How many commands apart whole states are compared: a prime, so that it falls into step with no stream.
+/// How many commands apart whole states are compared: in short runs all, else a prime, so that it falls into step with
+/// no stream.
 const fn state_interval(count: u64) -> u64 {
-    if count <= 10_000 { 97 } else { 997 }
+    match count {
+        0..=400 => 1,
+        401..=10_000 => 97,
+        _ => 997,
+    }
 }
 /// How many of the last commands a failure prints.
 const TRAIL: usize = 20;
@@ -515,6 +520,18 @@ fn any_changed_bit_is_refused_or_gives_a_sound_state() {
             check(&model, "after a recovery");
         }
     }
+    // Limits that are none would be a state without them, in other bytes.
+    let (mut exchange, asset) = (Exchange::new(), AssetId(0));
+    let (one, none) = (Amount(1), Amount(0));
+    let add = Command::AddAsset { asset, symbol: "BTC".parse().expect("a valid symbol"), scale: 8 };
+    let limit = Command::SetAirdropLimits { asset, recipient_max: one, airdrop_max: none, day_max: none };
+    exchange.apply(Sequence(1), Timestamp(1), &add, &mut Vec::new());
+    exchange.apply(Sequence(2), Timestamp(1), &limit, &mut Vec::new());
+    let mut bytes = canonical(&exchange);
+    // Behind the limits, an asset and five numbers, come four empty lists.
+    let recipient_max = bytes.len() - 4 * 8 - 5 * 8;
+    assert_eq!(std::mem::take(&mut bytes[recipient_max]), 1);
+    assert!(Exchange::from_canonical_state(&bytes, Sequence(2), 0).is_err());
 }
 
 fn canonical(exchange: &Exchange) -> Vec<u8> {

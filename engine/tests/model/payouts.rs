@@ -465,7 +465,8 @@ impl ModelExchange {
         let orders: Vec<_> = self.open_orders().map(|(market, order)| (market, order.id)).collect();
         for (market, order) in orders {
             if random.one_in(2) {
-                let mut carry = || i128::from(random.below(80)) - 40;
+                let most = random.pick(&[40, 40, 400]);
+                let mut carry = || i128::from(random.below(2 * most)) - i128::from(most);
                 self.make_carry(market, order, carry(), carry());
             }
         }

@@ -61,7 +61,7 @@ impl Kind {
         match self {
             Self::Payouts => {
                 let (second, hour) = (1_000_000_000, 3_600_000_000_000);
-                Timestamp(1_700_000_000 * second + sequence * second * 9 / 10 + sequence / 64 * 3 * hour)
+                Timestamp(1_700_000_000 * second + sequence * second / 2 + sequence / 64 * 3 * hour)
             }
             _ => Timestamp(1_000 + sequence),
         }

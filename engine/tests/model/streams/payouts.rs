@@ -8,7 +8,7 @@ use engine::{
     },
 };
 
-use super::{MARKETS, Stream};
+use super::{BTC, ETH, MARKETS, Stream, USD};
 use crate::model::{
     ModelExchange, WithdrawalState,
     payouts::{Airdrop, AirdropState, manifest_hash},
@@ -33,8 +33,13 @@ impl Stream {
             54..62 => self.manifest(model),
             62..82 => self.next_step_of_airdrop(model),
             82..93 => self.payout_withdrawal(model),
-            93..96 => {
-                let (account, asset) = (self.payee(), self.asset());
+            93..97 => {
+                let debts: Vec<_> = model.owed.keys().copied().collect();
+                let (account, asset) = if debts.is_empty() || self.random.one_in(4) {
+                    (self.payee(), self.asset())
+                } else {
+                    self.random.pick(&debts)
+                };
                 self.push(Command::SetOff { account, asset });
             }
             _ => self.oddments(),
@@ -335,6 +340,14 @@ impl Stream {
         }
         if !self.random.one_in(4) {
             self.push(Command::SetMarketStatus { market, status: TradingStatus::Open });
+        }
+        // Some spend at once what they hope to have got.
+        for _ in 0..self.random.below(4) {
+            let (from, asset) = (self.user(), self.random.pick(&[BTC, USD, ETH]));
+            let to = self.user();
+            let available = u64::try_from(model.balance(from, asset).available).expect("a balance fits");
+            let amount = Amount(available + self.random.between(1, 2_000));
+            self.push(Command::Transfer { from, to, asset, amount });
         }
     }
 
