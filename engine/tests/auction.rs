@@ -694,12 +694,15 @@ fn section_bytes() -> usize {
     canonical(&exchange).len() - plain
 }
 
+/// Whose order carries fees, what it was charged too much as a taker and as a maker, and the fees of three fills with what
+/// is free in each.
+type CarryCase = (Side, i128, i128, [(i64, u64); 3]);
+
 /// Fees that were charged too much or too little are settled by later fills, in an auction and behind it.
 #[test]
 fn carried_fees_are_settled_by_later_fills() {
-    // Who, and what was charged too much as taker and as maker; the fees of three fills of 1,000 each at 1 % for
-    // takers and 0.5 % for makers, and what is free in them.
-    let cases: [(Side, i128, i128, [(i64, u64); 3]); 8] = [
+    // The fills are of 1,000 each, at 1 % for takers and 0.5 % for makers.
+    let cases: [CarryCase; 8] = [
         // The bid makes in the auction at its own price, and then twice again.
         (Side::Buy, 0, 0, [(5, 0), (5, 0), (5, 15)]),
         (Side::Buy, 0, 7, [(0, 5), (3, 2), (5, 15)]),
