@@ -26,7 +26,7 @@ use crate::{
     event::{Event, SequencedEvent},
     exchange::{AccountView, BookView},
     journal::{Epoch, Storage},
-    recovery::{Application, Applied, Approval, ApplyError, Branch, Plan, Standing, standing},
+    recovery::{Application, Applied, ApplyError, Approval, Branch, Plan, Standing, standing},
     types::{AccountId, Cause, MarketId, Sequence, TradingStatus},
 };
 

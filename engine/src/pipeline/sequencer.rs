@@ -145,7 +145,8 @@ impl Poll for Sequencer {
         let shared = &self.shared;
         shared.has_failed()
             || shared.gateways.is_filled()
-            || (self.input.free() > 0 && (shared.is_stopping() || !self.is_drained() || due(shared, self.ticked).is_some()))
+            || (self.input.free() > 0
+                && (shared.is_stopping() || !self.is_drained() || due(shared, self.ticked).is_some()))
     }
 }
 

@@ -168,12 +168,7 @@ impl Pipeline {
         build(Beginning::empty(), Log::Nowhere, LogStorage::Nowhere, config)
     }
 
-    fn run(
-        beginning: Beginning,
-        log: Log,
-        storage: LogStorage,
-        config: Config,
-    ) -> Result<Self, PipelineError> {
+    fn run(beginning: Beginning, log: Log, storage: LogStorage, config: Config) -> Result<Self, PipelineError> {
         let recovered = beginning.recovered.clone();
         let following = match (&storage, config.snapshot_every) {
             // The follower begins with a state of its own.

@@ -80,7 +80,9 @@ pub enum ApplyError {
         plan: u32,
     },
     /// There is no halt where the plan says.
-    #[error("the plan is for a halt at sequence {halt}, and what is there is {found}: make a plan for the halt that is now")]
+    #[error(
+        "the plan is for a halt at sequence {halt}, and what is there is {found}: make a plan for the halt that is now"
+    )]
     NoHalt {
         /// The plan's halt.
         halt: Sequence,

@@ -295,12 +295,7 @@ impl Approval {
     ///
     /// # Errors
     /// [`ApprovalError::Preview`] when it is one.
-    pub fn sign(
-        plan: &Plan,
-        operator: OperatorId,
-        key: &SecretKey,
-        expires: Timestamp,
-    ) -> Result<Self, ApprovalError> {
+    pub fn sign(plan: &Plan, operator: OperatorId, key: &SecretKey, expires: Timestamp) -> Result<Self, ApprovalError> {
         if plan.preview {
             return Err(ApprovalError::Preview);
         }
@@ -383,7 +378,8 @@ impl Approval {
         let mut operators = Vec::new();
         for entry in fs::read_dir(directory).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
-            let number = name.to_str().zip(prefix.as_ref()).and_then(|(name, prefix)| name.strip_prefix(prefix.as_str()));
+            let number =
+                name.to_str().zip(prefix.as_ref()).and_then(|(name, prefix)| name.strip_prefix(prefix.as_str()));
             operators.extend(number.and_then(|number| number.parse().ok()).map(OperatorId));
         }
         operators.sort_unstable();
@@ -444,10 +440,8 @@ pub fn check_approvals(
         if keys.iter().any(|(other, _)| *other == operator) {
             return Err(ApprovalError::Twice { operator });
         }
-        let (_, known) = exchange
-            .operators()
-            .find(|(number, _)| *number == operator)
-            .ok_or(ApprovalError::Unknown { operator })?;
+        let (_, known) =
+            exchange.operators().find(|(number, _)| *number == operator).ok_or(ApprovalError::Unknown { operator })?;
         if !known.registered {
             return Err(ApprovalError::Revoked { operator });
         }

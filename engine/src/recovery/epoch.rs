@@ -360,8 +360,8 @@ impl<S: Storage> Epochs<S> {
             return Err(fault(EpochFileFault::Digest { record: digest, file: found }));
         }
         let before = Sequence(sequence.0 - 1);
-        let exchange = Exchange::from_canonical_state(&file.state, before, self.hash_seed)
-            .map_err(|error| fault(error.into()))?;
+        let exchange =
+            Exchange::from_canonical_state(&file.state, before, self.hash_seed).map_err(|error| fault(error.into()))?;
         Ok(Some(Begun { exchange, corrections: file.corrections }))
     }
 }
@@ -532,8 +532,7 @@ impl Made {
         let state_hash = StateHash(hash(&state));
         let (plan_bytes, approvals) = (plan.encode(), encode_approvals(approvals));
         let (plan_hash, epoch) = (Digest(hash(&plan_bytes)), plan.epoch.next());
-        let corrections =
-            corrections(parent, branch, busted, epoch, plan.strategy.cut().next(), plan_hash, state_hash);
+        let corrections = corrections(parent, branch, busted, epoch, plan.strategy.cut().next(), plan_hash, state_hash);
         let corrections_bytes = encode_events(&corrections);
         let header = EpochHeader {
             epoch,

@@ -38,3 +38,4 @@ pub use opening::{Opened, open_exchange};
 pub use plan::{PLAN_FORMAT, Plan, PlanDocumentError, PlanError, make_plan};
 pub use snapshots::{LoadedSnapshot, SkippedSnapshot, SnapshotFault, load_snapshot, save_snapshot};
 pub use timeline::{Moment, MomentError, Replay, Step, Timeline, TimelineError};
+pub use trace::{CreditRow, FLOWS_MAX, Flow, FlowKind, MarketTrace, PricePoint, Suspects, Trace, trace};

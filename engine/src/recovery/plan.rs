@@ -386,8 +386,7 @@ impl Fields<'_> {
             let sequence = self.next_sequence(&mut previous)?;
             let length = self.byte()?;
             let bytes = self.bytes(length.into())?;
-            let command =
-                Command::decode(&bytes).map_err(|error| PlanDocumentError::Command { sequence, error })?;
+            let command = Command::decode(&bytes).map_err(|error| PlanDocumentError::Command { sequence, error })?;
             replaced.insert(sequence, command);
         }
         Ok(Edits { dropped, replaced })

@@ -138,5 +138,7 @@ fn two_recoveries_in_a_row_and_snapshots_between() {
     let error = apply(directory.path(), &stale, &approvals, Timestamp(1), &|_| ()).unwrap_err().to_string();
     assert!(error.contains("the plan ends epoch 1, and the exchange is in epoch 3"), "{error}");
     let mut inline = Inline::open(directory.path(), Durability::None).unwrap();
-    assert!(inline.submit(Cause::operator(1), Command::StartEpoch { at: Sequence(1), digest: Default::default() }).is_err());
+    assert!(
+        inline.submit(Cause::operator(1), Command::StartEpoch { at: Sequence(1), digest: Default::default() }).is_err()
+    );
 }

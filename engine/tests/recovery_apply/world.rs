@@ -8,8 +8,8 @@ use engine::{
     pipeline::Inline,
     recovery::{Approval, Branch, Edits, Payment, Plan, SecretKey, Strategy, Timeline, make_plan},
     types::{
-        AccountId, AirdropId, Amount, AssetId, Cause, ClientOrderId, Controls, ExternalId, FeeRate, LimitType, MarketId,
-        OperatorId, Price, Quantity, Sequence, Side, Timestamp, TradingStatus, WithdrawalId, wire::Writer,
+        AccountId, AirdropId, Amount, AssetId, Cause, ClientOrderId, Controls, ExternalId, FeeRate, LimitType,
+        MarketId, OperatorId, Price, Quantity, Sequence, Side, Timestamp, TradingStatus, WithdrawalId, wire::Writer,
     },
 };
 
