@@ -4,6 +4,7 @@ pub mod actors;
 pub mod board;
 pub mod crowd;
 pub mod live;
+pub mod report;
 pub mod scenario;
 pub mod world;
 

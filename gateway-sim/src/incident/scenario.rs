@@ -55,6 +55,13 @@ pub struct Then {
 }
 
 impl Scenario {
+    /// Has people act so many times as fast.
+    pub fn hasten(&mut self, haste: u32) {
+        for duration in [&mut self.calm, &mut self.sale, &mut self.unnoticed, &mut self.auction, &mut self.after] {
+            *duration /= haste.max(1);
+        }
+    }
+
     /// Coinzest, Korea, 18 January 2019: a promotion pays 30,000 BTC, ETH and others instead of 30,000 WGT.
     #[must_use]
     pub const fn coinzest(seed: u64) -> Self {
