@@ -337,6 +337,13 @@ fn price(value: f64) -> String {
 }
 
 impl IncidentReport {
+    /// Notes that a state was computed twice.
+    pub fn compare(&mut self, what: impl Into<String>, one: &impl ToString, other: &impl ToString) {
+        let (hash, equal) = (one.to_string(), one.to_string() == other.to_string());
+        self.state_hashes_equal &= equal;
+        self.states.push(Compared { what: what.into(), hash, equal });
+    }
+
     /// Whether everything came out as it must.
     #[must_use]
     pub fn is_right(&self) -> bool {
