@@ -18,11 +18,11 @@ use engine::{
 use serde::Serialize;
 
 use super::{
-    board::Mood,
+    board::{Board, Mood},
     crowd::holders,
     live::{Live, Party, accepted},
     scenario::Scenario,
-    world::{COIN, KRW, Market, Place, WGT, World},
+    world::{COIN, KRW, Market, Place, WGT, WON, World},
 };
 use crate::random::Random;
 
@@ -253,6 +253,65 @@ struct Selling {
     done: bool,
 }
 
+/// The sale of what was credited, in all markets.
+pub struct Sellers {
+    markets: Vec<Selling>,
+    proceeds: u64,
+}
+
+impl Sellers {
+    /// The sale that a scenario asks for.
+    #[must_use]
+    pub fn new(world: &World, scenario: &Scenario, cast: &Cast) -> Self {
+        let markets = cast.wrong.iter().filter_map(|manifest| Selling::new(world, scenario, cast, manifest)).collect();
+        Self { markets, proceeds: 0 }
+    }
+
+    /// One of them has somebody else sell a part.
+    pub fn pass_on(&mut self, cast: &Cast) -> Option<Command> {
+        let first = self.markets.first_mut()?;
+        let (from, lots) = *first.stock.first()?;
+        let passed = lots * PASSED_ON / 1_000;
+        first.stock[0].1 -= passed;
+        first.stock.push((cast.friend, passed));
+        let amount = Amount(passed * first.market.spec.lot_size.0);
+        (passed > 0).then_some(Command::Transfer { from, to: cast.friend, asset: first.market.spec.base, amount })
+    }
+
+    /// Whether nobody sells any more.
+    #[must_use]
+    pub fn are_done(&self) -> bool {
+        self.markets.iter().all(|market| market.done)
+    }
+
+    /// What they order now, when so much of their time has passed: 0 at the beginning, 1 at the end.
+    pub fn orders(&mut self, board: &Board, elapsed: f64) -> Vec<Command> {
+        self.markets.iter_mut().filter_map(|market| market.next(board, elapsed)).collect()
+    }
+
+    /// Takes notice of what came of their orders.
+    pub fn notice(&mut self, event: &Event) {
+        if let Event::Filled { market, quantity, price, taker_fee, .. } = *event
+            && let Some(selling) = self.markets.iter_mut().find(|selling| selling.market.spec.market == market)
+        {
+            selling.sold += quantity.0;
+            selling.left = selling.left.map(|left| left.saturating_sub(quantity.0));
+            let notional = price.0 * quantity.0 * selling.market.spec.tick_value.0;
+            self.proceeds += notional.saturating_add_signed(-taker_fee);
+        }
+    }
+
+    /// What they have sold, and what for.
+    #[must_use]
+    pub fn sale(&self, world: &World) -> Sale {
+        let sold = self.markets.iter().map(|market| {
+            let spec = &market.market.spec;
+            (world.symbol(spec.base), (market.sold * spec.lot_size.0) as f64 / COIN as f64)
+        });
+        Sale { sold: sold.collect(), proceeds_krw: self.proceeds / WON, ..Sale::default() }
+    }
+}
+
 /// Sells, passes on and withdraws.
 ///
 /// # Errors
@@ -260,50 +319,25 @@ struct Selling {
 pub fn sell(live: &Live<'_>, scenario: &Scenario, cast: &Cast) -> Result<Sale> {
     let mut party = Party::new(&live.session.pipeline, Cause::session(SELLERS))?;
     live.board.set_mood(Mood::Panic);
-    let mut sale = Sale::default();
-    let mut selling: Vec<Selling> =
-        cast.wrong.iter().filter_map(|manifest| Selling::new(live.world, scenario, cast, manifest)).collect();
-    if let Some(first) = selling.first_mut() {
-        // One of them has somebody else sell a part.
-        let (from, lots) = first.stock[0];
-        let passed = lots * PASSED_ON / 1_000;
-        let asset = first.market.spec.base;
-        let amount = Amount(passed * first.market.spec.lot_size.0);
-        let transfer = Command::Transfer { from, to: cast.friend, asset, amount };
+    let mut sellers = Sellers::new(live.world, scenario, cast);
+    if let Some(transfer) = sellers.pass_on(cast) {
         accepted(party.execute(&[transfer])?, "the transfer")?;
-        first.stock[0].1 -= passed;
-        first.stock.push((cast.friend, passed));
     }
     let begun = Instant::now();
-    let mut asked = 0;
-    while selling.iter().any(|market| !market.done) && begun.elapsed() < scenario.sale * OVERTIME {
+    let (mut asked, mut asked_krw) = (0, 0);
+    while !sellers.are_done() && begun.elapsed() < scenario.sale * OVERTIME {
         let elapsed = begun.elapsed().as_secs_f64() / scenario.sale.as_secs_f64();
-        let orders: Vec<Command> = selling.iter_mut().filter_map(|market| market.next(live, elapsed)).collect();
-        let events = party.execute(&orders)?;
-        for event in &events {
-            if let Event::Filled { market, quantity, price, taker_fee, .. } = event.event
-                && let Some(selling) = selling.iter_mut().find(|selling| selling.market.spec.market == market)
-            {
-                selling.sold += quantity.0;
-                selling.left = selling.left.map(|left| left.saturating_sub(quantity.0));
-                let notional = price.0 * quantity.0 * selling.market.spec.tick_value.0;
-                sale.proceeds_krw += notional.saturating_add_signed(-taker_fee) / super::world::WON;
-            }
-        }
+        let orders = sellers.orders(live.board, elapsed);
+        party.execute(&orders)?.iter().for_each(|event| sellers.notice(&event.event));
         // Some of them are quick: they ask for their money while the others still sell.
         let quick = scenario.withdrawers * 2 / 3;
         if elapsed > 0.7 && asked < quick {
-            sale.asked_krw += withdraw(live, scenario, &mut party, &cast.sellers[asked as usize..quick as usize])?;
+            asked_krw += withdraw(live, scenario, &mut party, &cast.sellers[..quick as usize])?;
             asked = quick;
         }
-        live.wait(ROUND.saturating_sub(Duration::from_millis(2)))?;
+        live.wait(ROUND)?;
     }
-    sale.withdrawers = asked;
-    for market in &selling {
-        let symbol = live.world.symbol(market.market.spec.base);
-        sale.sold.push((symbol, (market.sold * market.market.spec.lot_size.0) as f64 / COIN as f64));
-    }
-    Ok(sale)
+    Ok(Sale { withdrawers: asked, asked_krw, ..sellers.sale(live.world) })
 }
 
 /// The others are slower: they ask just before everything is stopped.
@@ -325,12 +359,12 @@ fn withdraw(live: &Live<'_>, scenario: &Scenario, party: &mut Party, accounts: &
         let (_, view) = live.session.pipeline.account(account)?;
         let balances = view.map(|view| view.balances).unwrap_or_default();
         let available = balances.iter().find(|(asset, _)| *asset == KRW).map_or(0, |(_, balance)| balance.available.0);
-        let deposited = live.world.specification.shape.deposit_krw * super::world::WON;
+        let deposited = live.world.specification.shape.deposit_krw * WON;
         let got = available.saturating_sub(deposited);
         let amount = Amount((u128::from(got) * u128::from(scenario.withdrawn_share) / 1_000) as u64);
         if amount.0 > 0 {
             party.execute(&[Command::RequestWithdrawal { account, asset: KRW, amount }])?;
-            sum += amount.0 / super::world::WON;
+            sum += amount.0 / WON;
         }
     }
     Ok(sum)
@@ -351,9 +385,9 @@ impl Selling {
     }
 
     /// The next order, if there is to be one now: so much as keeps the price on its way down.
-    fn next(&mut self, live: &Live<'_>, elapsed: f64) -> Option<Command> {
+    fn next(&mut self, board: &Board, elapsed: f64) -> Option<Command> {
         let number = self.market.spec.market;
-        let last = live.board.last(number);
+        let last = board.last(number);
         let (opening, floor) = (self.market.opening as f64, self.market.floor as f64);
         let lots = match self.left {
             Some(0) => {

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use engine::{
     command::Command,
     event::Event,
-    types::{AccountId, AirdropId, Amount, AssetId, Cause, Controls, ExternalId, OperatorId},
+    types::{AMOUNT_MAX, AirdropId, Amount, AssetId, Cause, Controls, ExternalId, OperatorId},
 };
 
 use super::{
@@ -108,7 +108,7 @@ fn live_reserves(live: &Live<'_>, asset: AssetId) -> Result<Amount> {
     let mut operations = live.session.pipeline.operator(Cause::operator(PAYOUTS))?;
     // The event tells liabilities; what is attested first is far above them.
     let events = accepted(
-        operations.execute(Command::AttestReserves { asset, amount: Amount(engine::types::AMOUNT_MAX) })?,
+        operations.execute(Command::AttestReserves { asset, amount: Amount(AMOUNT_MAX) })?,
         "the attestation",
     )?;
     let liabilities = events.iter().find_map(|event| match event.event {
@@ -119,22 +119,15 @@ fn live_reserves(live: &Live<'_>, asset: AssetId) -> Result<Amount> {
     Ok(liabilities.map_or(Amount(0), |amount| Amount(amount.0 + amount.0 / 100)))
 }
 
-/// What the first and the last recipients have of the asset.
+/// What the first recipients have of the asset.
 fn credited_so_far(live: &Live<'_>, manifest: &Manifest) -> Result<u64> {
     let mut sum = 0;
-    // Holders only: the others trade.
+    // The first are sellers: holders, who do nothing by themselves. The others trade.
     for &(account, _) in manifest.lines.iter().take(10) {
         let (_, view) = live.session.pipeline.account(account)?;
         let balances = view.map(|view| view.balances).unwrap_or_default();
-        let of = |account: AccountId| -> u64 {
-            let _ = account;
-            balances
-                .iter()
-                .filter(|(asset, _)| *asset == manifest.asset)
-                .map(|(_, balance)| balance.available.0 + balance.held.0)
-                .sum()
-        };
-        sum += of(account);
+        let of_it = balances.iter().filter(|(asset, _)| *asset == manifest.asset);
+        sum += of_it.map(|(_, balance)| balance.available.0 + balance.held.0).sum::<u64>();
     }
     Ok(sum)
 }
