@@ -15,7 +15,7 @@ type Decided = Result<Decision, Refusal>;
 
 impl Risk {
     /// Decides a command that is neither an order nor one of version 1.
-    pub(super) fn decide_payout(&mut self, _sequence: Sequence, time: Timestamp, command: &Command) -> Decided {
+    pub(super) fn decide_payout(&mut self, sequence: Sequence, time: Timestamp, command: &Command) -> Decided {
         let event = match *command {
             Command::SetAssetWithdrawals { asset, withdrawals } => {
                 self.existing_asset(asset)?;
@@ -68,7 +68,7 @@ impl Risk {
                 self.payouts.controls = controls;
                 Event::ControlsSet { controls }
             }
-            Command::OpenAirdrop { .. } => self.open_airdrop(command)?,
+            Command::OpenAirdrop { .. } => self.open_airdrop(sequence, command)?,
             Command::AddAirdropLine { airdrop, account, amount } => {
                 self.existing_account(account)?;
                 self.not_frozen()?;
@@ -96,7 +96,7 @@ impl Risk {
                 let found = self.payouts.check_execution(airdrop, operator, time);
                 let (asset, total) = found.map(|found| (found.asset, found.total))?;
                 self.check_funds(asset, total)?;
-                return Ok(self.pay_airdrop(airdrop, time));
+                return Ok(self.pay_airdrop(airdrop, sequence, time));
             }
             Command::SetOff { account, asset } => {
                 self.barrier()?;
@@ -116,7 +116,7 @@ impl Risk {
         Ok(Decision::Done(event))
     }
 
-    fn open_airdrop(&mut self, command: &Command) -> Result<Event, Refusal> {
+    fn open_airdrop(&mut self, sequence: Sequence, command: &Command) -> Result<Event, Refusal> {
         let Command::OpenAirdrop { airdrop, author, asset, total, lines, hash, lock_seconds } = *command else {
             unreachable!("a {} opens no airdrop", command.kind_name())
         };
@@ -133,6 +133,8 @@ impl Risk {
             lines_announced: lines,
             hash,
             lock_seconds,
+            opened: sequence,
+            executed: Sequence(0),
             state: AirdropState::Open,
             approver: crate::types::OperatorId(0),
             locked_until: Timestamp(0),
@@ -158,12 +160,12 @@ impl Risk {
     }
 
     /// Pays an airdrop, whatever the checks would say.
-    pub(super) fn pay_airdrop(&mut self, airdrop: AirdropId, time: Timestamp) -> Decision {
+    pub(super) fn pay_airdrop(&mut self, airdrop: AirdropId, sequence: Sequence, time: Timestamp) -> Decision {
         let covered = self.payouts.controls.has(Controls::COVER);
         let source = if covered { AccountId::TREASURY } else { AccountId::UNBACKED };
         let known = &self.payouts.airdrops[&airdrop];
         let (asset, lines) = (known.asset, known.lines.clone());
-        let locked_until = self.payouts.paid(airdrop, source, time);
+        let locked_until = self.payouts.paid(airdrop, source, sequence, time);
         for (account, amount) in lines {
             self.ledger.pay(system_index(source), account, asset, amount);
             if locked_until.0 > 0 {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     event::RejectReason,
-    types::{AccountId, AirdropId, Amount, AssetId, Controls, Digest, ManifestHash, OperatorId, Timestamp},
+    types::{AccountId, AirdropId, Amount, AssetId, Controls, Digest, ManifestHash, OperatorId, Sequence, Timestamp},
 };
 
 /// The most lines that a manifest can have.
@@ -95,6 +95,10 @@ pub struct Airdrop {
     pub hash: ManifestHash,
     /// For how many seconds what was credited is locked.
     pub lock_seconds: u32,
+    /// The sequence at which its manifest was opened.
+    pub opened: Sequence,
+    /// The sequence at which it was paid; 0 before.
+    pub executed: Sequence,
     /// How far it has come.
     pub state: AirdropState,
     /// Who approved it, or 0.
@@ -301,10 +305,10 @@ impl Payouts {
         Ok(found)
     }
 
-    /// Records that an airdrop was paid at `time`; gives until when it is locked.
-    pub(super) fn paid(&mut self, airdrop: AirdropId, source: AccountId, time: Timestamp) -> Timestamp {
+    /// Records that an airdrop was paid by the command at `at`, at `time`; gives until when it is locked.
+    pub(super) fn paid(&mut self, airdrop: AirdropId, source: AccountId, at: Sequence, time: Timestamp) -> Timestamp {
         let found = self.airdrops.get_mut(&airdrop).expect("it was checked");
-        (found.state, found.source) = (AirdropState::Executed, source);
+        (found.state, found.source, found.executed) = (AirdropState::Executed, source, at);
         found.recipients.clear();
         if found.lock_seconds > 0 {
             found.locked_until = Timestamp(time.0.saturating_add(u64::from(found.lock_seconds) * SECOND_NS));

@@ -351,7 +351,7 @@ fn restore_payouts(fields: &mut Fields<'_>, risk: &mut Risk, matcher: &mut Match
         risk.payouts.limits.insert(asset, limits);
     }
     let mut previous = None;
-    for _ in 0..fields.length("airdrops", 63)? {
+    for _ in 0..fields.length("airdrops", 79)? {
         let id = AirdropId(fields.word()?);
         fields.check(previous < Some(id))?;
         previous = Some(id);
@@ -371,6 +371,8 @@ fn restore_airdrop(fields: &mut Fields<'_>, risk: &Risk) -> Result<Airdrop, Rest
         lines_announced: fields.word()?,
         hash: ManifestHash(fields.take()?),
         lock_seconds: fields.word()?,
+        opened: Sequence(fields.long()?),
+        executed: Sequence(fields.long()?),
         state: AirdropState::from_number(fields.byte()?).ok_or_else(|| fields.invalid())?,
         approver: OperatorId(fields.short()?),
         locked_until: Timestamp(fields.long()?),

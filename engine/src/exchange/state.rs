@@ -85,6 +85,8 @@ impl Canonical<'_> {
             self.put(airdrop.lines_announced.to_le_bytes());
             self.put(airdrop.hash.0);
             self.put(airdrop.lock_seconds.to_le_bytes());
+            self.put(airdrop.opened.0.to_le_bytes());
+            self.put(airdrop.executed.0.to_le_bytes());
             self.put([airdrop.state as u8]);
             self.put(airdrop.approver.0.to_le_bytes());
             self.put(airdrop.locked_until.0.to_le_bytes());

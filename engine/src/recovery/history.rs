@@ -1,0 +1,115 @@
+//! Where a branch reads the past: a state, and the commands behind it.
+
+use super::timeline::{Timeline, TimelineError};
+use crate::{
+    command::SequencedCommand,
+    event::NoEvents,
+    exchange::Exchange,
+    journal::{FileStorage, OpenError, ReadAhead},
+    types::Sequence,
+};
+
+/// Gives the next commands in order, a handful at a time; `None` at the end.
+pub type Commands = Box<dyn FnMut() -> Result<Option<Vec<SequencedCommand>>, TimelineError> + Send>;
+
+/// The past, as far as a branch needs it.
+pub trait History: Send + Sync {
+    /// The state after the command at `cut`, and the commands behind it.
+    ///
+    /// # Errors
+    /// When the past ends before `cut`, or cannot be read.
+    fn behind(&self, cut: Sequence) -> Result<(Exchange, Commands), TimelineError>;
+
+    /// The state after the command at `sequence`.
+    ///
+    /// # Errors
+    /// As [`behind`](Self::behind).
+    fn state_at(&self, sequence: Sequence) -> Result<Exchange, TimelineError> {
+        Ok(self.behind(sequence)?.0)
+    }
+
+    /// The last sequence before the epoch that is now began: nothing up to it can be changed any more. 0 in the first.
+    ///
+    /// # Errors
+    /// As [`behind`](Self::behind).
+    fn epoch_start(&self) -> Result<Sequence, TimelineError> {
+        Ok(Sequence(0))
+    }
+}
+
+impl History for Timeline {
+    fn behind(&self, cut: Sequence) -> Result<(Exchange, Commands), TimelineError> {
+        let mut replay = self.replay_from(cut)?;
+        replay.run_to(cut)?;
+        let (exchange, next, reader) = replay.into_parts();
+        let mut first = next.map(|command| vec![command]);
+        let mut reading = ReadAhead::start(reader).map_err(|source| OpenError::Io {
+            file: "the thread that reads ahead".to_owned(),
+            offset: 0,
+            after: cut,
+            source,
+        })?;
+        let commands: Commands = Box::new(move || match first.take() {
+            Some(first) => Ok(Some(first)),
+            None => Ok(reading.next_batch()?),
+        });
+        Ok((exchange, commands))
+    }
+
+    fn epoch_start(&self) -> Result<Sequence, TimelineError> {
+        let storage = FileStorage::read_only(self.directory());
+        Ok(super::epoch::last_start(&storage).unwrap_or(Sequence(0)))
+    }
+}
+
+/// A past that is held in memory: for simulations and tests.
+///
+/// ```
+/// use engine::{
+///     command::{Command, SequencedCommand},
+///     recovery::{History as _, Recorded},
+///     types::{AccountId, Cause, Sequence, Timestamp},
+/// };
+/// let commands = (1..=3).map(|number| SequencedCommand {
+///     sequence: Sequence(number), time: Timestamp(0), cause: Cause::operator(1),
+///     command: Command::CreateAccount { account: AccountId(number as u32) },
+/// });
+/// let history = Recorded::new(commands.collect());
+/// let state = history.state_at(Sequence(2))?;
+/// assert!(state.account(AccountId(2)).is_some() && state.account(AccountId(3)).is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    commands: Vec<SequencedCommand>,
+}
+
+impl Recorded {
+    /// A past of these commands, from sequence 1 without gaps, in the first epoch.
+    #[must_use]
+    pub const fn new(commands: Vec<SequencedCommand>) -> Self {
+        Self { commands }
+    }
+
+    /// All commands.
+    #[must_use]
+    pub fn commands(&self) -> &[SequencedCommand] {
+        &self.commands
+    }
+}
+
+impl History for Recorded {
+    fn behind(&self, cut: Sequence) -> Result<(Exchange, Commands), TimelineError> {
+        let last = self.commands.last().map_or(Sequence(0), |last| last.sequence);
+        if cut > last {
+            return Err(TimelineError::Future { asked: cut, last });
+        }
+        let mut exchange = Exchange::new();
+        let (before, behind) = self.commands.split_at(usize::try_from(cut.0).unwrap_or(usize::MAX));
+        for command in before {
+            exchange.apply(command.sequence, command.time, &command.command, &mut NoEvents);
+        }
+        let mut behind = Some(behind.to_vec()).filter(|behind| !behind.is_empty());
+        Ok((exchange, Box::new(move || Ok(behind.take()))))
+    }
+}
