@@ -259,8 +259,18 @@ impl Arguments {
                 incident.task(Scenario::bithumb(incident.seed))
             }
             Subcommands::Incident(IncidentSubcommands::Scale(scale)) => {
-                let ScaleArguments { commands, before, accounts, markets, strategy, no_compare, seed, data, html, json } =
-                    scale;
+                let ScaleArguments {
+                    commands,
+                    before,
+                    accounts,
+                    markets,
+                    strategy,
+                    no_compare,
+                    seed,
+                    data,
+                    html,
+                    json,
+                } = scale;
                 check_markets(markets, &Scenario::coinzest(seed));
                 let compare = !no_compare;
                 (Task::Scale(Scale { commands, before, accounts, markets, strategy, compare, seed, data, html }), json)

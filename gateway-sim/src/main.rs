@@ -12,7 +12,11 @@ use anyhow::{Context as _, Result};
 use engine::pipeline::PipelineError;
 use gateway_sim::{
     arguments::{Arguments, Task},
-    incident::{self, report::IncidentReport},
+    incident::{
+        self,
+        report::IncidentReport,
+        scale::{self, ScaleReport},
+    },
     load, replay,
     report::{Report, write_json},
 };
@@ -25,6 +29,7 @@ const STATE_HASH_DIFFERS: u8 = 3;
 enum Outcome {
     Run(Box<Report>),
     Incident(Box<IncidentReport>),
+    Scale(Box<ScaleReport>),
 }
 
 impl Outcome {
@@ -32,6 +37,7 @@ impl Outcome {
         match self {
             Self::Run(report) => report.reopened_to_the_same_state(),
             Self::Incident(report) => report.is_right(),
+            Self::Scale(report) => report.is_right(),
         }
     }
 
@@ -39,6 +45,7 @@ impl Outcome {
         match self {
             Self::Run(report) => report.to_string(),
             Self::Incident(report) => report.to_string(),
+            Self::Scale(report) => report.to_string(),
         }
     }
 
@@ -46,15 +53,23 @@ impl Outcome {
         match self {
             Self::Run(report) => write_json(report, path),
             Self::Incident(report) => write_json(report, path),
+            Self::Scale(report) => write_json(report, path),
         }
     }
 
     /// What is wrong, when something is.
     fn fault(&self) -> &'static str {
-        match self {
-            Self::Run(_) => "the exchange opened again from its journal has another state than the one shut down",
-            Self::Incident(report) if !report.conserved => "money was made or lost; see above",
-            Self::Incident(_) => "a state that was computed twice came out differently; see above",
+        let incident = match self {
+            Self::Run(_) => {
+                return "the exchange opened again from its journal has another state than the one shut down";
+            }
+            Self::Incident(report) => report,
+            Self::Scale(report) => &report.incident,
+        };
+        if incident.conserved {
+            "a state that was computed twice came out differently; see above"
+        } else {
+            "money was made or lost; see above"
         }
     }
 }
@@ -94,6 +109,7 @@ fn describe(error: &anyhow::Error) -> String {
 fn run(task: &Task, json: Option<PathBuf>) -> Result<Outcome> {
     let html = match task {
         Task::Incident(incident) => Some(&incident.html),
+        Task::Scale(scale) => scale.html.as_ref(),
         _ => None,
     };
     for path in json.iter().chain(html) {
@@ -108,7 +124,7 @@ fn run(task: &Task, json: Option<PathBuf>) -> Result<Outcome> {
         Task::Load(load) => Outcome::Run(Box::new(load::run(load)?)),
         Task::Replay(replay) => Outcome::Run(Box::new(replay::run(replay)?)),
         Task::Incident(incident) => Outcome::Incident(Box::new(incident::run(incident)?)),
-        Task::Scale(_) => anyhow::bail!("not there yet"),
+        Task::Scale(scale) => Outcome::Scale(Box::new(scale::run(scale)?)),
     };
     // Whoever reads may have read enough.
     if let Err(error) = write!(io::stdout(), "{}", outcome.text())

@@ -72,6 +72,16 @@ impl Session {
         Ok(Self { pipeline, config, path, temporary })
     }
 
+    /// Goes on with the exchange in `path`.
+    ///
+    /// # Errors
+    /// When the directory cannot be used or the exchange cannot start.
+    pub fn open(path: &Path, config: Config) -> Result<Self> {
+        let pipeline = Pipeline::open(path, config.clone())
+            .with_context(|| format!("cannot start the exchange in {}", path.display()))?;
+        Ok(Self { pipeline, config, path: path.to_owned(), temporary: None })
+    }
+
     /// Why the exchange takes no more commands, as an error.
     #[must_use]
     pub fn failure(&self) -> anyhow::Error {

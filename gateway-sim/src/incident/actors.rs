@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use engine::{
     command::Command,
     event::{Event, SequencedEvent},
-    exchange::ManifestHasher,
+    exchange::{Balance, ManifestHasher},
     types::{
         AccountId, AirdropId, Amount, AssetId, Cause, ClientOrderId, ManifestHash, OperatorId, Quantity, Sequence,
         Timestamp,
@@ -169,7 +169,12 @@ impl Cast {
 fn dearest(world: &World, count: u16) -> Vec<AssetId> {
     let mut assets: Vec<_> = world.assets.iter().filter(|asset| world.krw_market(asset.asset).is_some()).collect();
     assets.sort_by_key(|asset| (std::cmp::Reverse(asset.price_milli_krw), asset.asset));
-    assets.iter().map(|asset| asset.asset).filter(|&asset| asset != WGT || world.markets.len() < 3).take(count.into()).collect()
+    assets
+        .iter()
+        .map(|asset| asset.asset)
+        .filter(|&asset| asset != WGT || world.markets.len() < 3)
+        .take(count.into())
+        .collect()
 }
 
 /// Deals an amount among accounts, not evenly.
@@ -357,17 +362,21 @@ fn withdraw(live: &Live<'_>, scenario: &Scenario, party: &mut Party, accounts: &
     let mut sum = 0;
     for &account in accounts {
         let (_, view) = live.session.pipeline.account(account)?;
-        let balances = view.map(|view| view.balances).unwrap_or_default();
-        let available = balances.iter().find(|(asset, _)| *asset == KRW).map_or(0, |(_, balance)| balance.available.0);
-        let deposited = live.world.specification.shape.deposit_krw * WON;
-        let got = available.saturating_sub(deposited);
-        let amount = Amount((u128::from(got) * u128::from(scenario.withdrawn_share) / 1_000) as u64);
+        let amount = wanted(live.world, scenario, account, &view.map(|view| view.balances).unwrap_or_default());
         if amount.0 > 0 {
             party.execute(&[Command::RequestWithdrawal { account, asset: KRW, amount }])?;
             sum += amount.0 / WON;
         }
     }
     Ok(sum)
+}
+
+/// How much of their won a seller with these balances withdraws.
+#[must_use]
+pub fn wanted(world: &World, scenario: &Scenario, account: AccountId, balances: &[(AssetId, Balance)]) -> Amount {
+    let available = balances.iter().find(|(asset, _)| *asset == KRW).map_or(0, |(_, balance)| balance.available.0);
+    let got = available.saturating_sub(world.starting_krw(account) * WON);
+    Amount((u128::from(got) * u128::from(scenario.withdrawn_share) / 1_000) as u64)
 }
 
 impl Selling {

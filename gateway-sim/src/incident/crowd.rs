@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use engine::{
     command::Command,
-    types::{AccountId, Amount, ClientOrderId, ExternalId, LimitType, MarketId, Price, Quantity, Side},
+    types::{AccountId, Amount, ClientOrderId, ExternalId, LimitType, Price, Quantity, Side},
 };
 
 use super::{
@@ -32,6 +32,9 @@ const TAKERS: (u64, u64) = (6, 2);
 const SAVER: u64 = 8;
 /// The role of the accounts that do nothing by themselves.
 pub const HOLDER: u32 = 9;
+
+/// Of every so many groups the holder of one stands at the bottom of its market's book.
+const BOTTOM_GROUPS: u32 = 8;
 
 /// How far from the price makers quote at most, in ten-thousandths.
 const QUOTE_DISTANCE_MAX: u64 = 125;
@@ -106,8 +109,9 @@ impl Crowd {
                     orders.push(self.deep(local, side));
                 }
             }
-            // One in eight holders is ready to buy a great deal where nobody else is.
-            if role == u64::from(HOLDER) && local / u64::from(ACCOUNTS_PER_GROUP) % 8 == 0 {
+            // Some holders are ready to buy a great deal where nobody else is.
+            if role == u64::from(HOLDER) && (local / u64::from(ACCOUNTS_PER_GROUP)).is_multiple_of(BOTTOM_GROUPS.into())
+            {
                 orders.extend(self.floor(local));
             }
         }
@@ -303,25 +307,25 @@ impl Source for Crowd {
 
 /// The price so many ticks from another, away from the other side.
 fn away(price: u64, side: Side, distance: i64) -> u64 {
-    price.saturating_add_signed(match side {
-        Side::Buy => -distance,
-        Side::Sell => distance,
-    })
-    .max(1)
+    price
+        .saturating_add_signed(match side {
+            Side::Buy => -distance,
+            Side::Sell => distance,
+        })
+        .max(1)
+}
+
+/// Whether an account does nothing by itself. Of the holders those of every eighth group stand at the bottom of a book.
+#[must_use]
+pub fn is_holder(world: &World, account: AccountId) -> bool {
+    let number = account.0 - 1;
+    let local = number / ACCOUNTS_PER_GROUP / world.specification.gateways;
+    number % ACCOUNTS_PER_GROUP == HOLDER && !local.is_multiple_of(BOTTOM_GROUPS)
 }
 
 /// The accounts that do nothing by themselves, ids ascending.
 pub fn holders(world: &World) -> impl Iterator<Item = AccountId> {
-    let groups = world.specification.accounts / ACCOUNTS_PER_GROUP;
-    // Those of every eighth group stand at the bottom of the book.
-    let gateways = world.specification.gateways;
-    (0..groups).filter(move |group| group / gateways % 8 != 0).map(|group| AccountId(group * ACCOUNTS_PER_GROUP + HOLDER + 1))
-}
-
-/// The market of this number.
-#[must_use]
-pub fn market(world: &World, number: MarketId) -> &Market {
-    &world.markets[usize::from(number.0)]
+    (1..=world.specification.accounts).map(AccountId).filter(|&account| is_holder(world, account))
 }
 
 #[cfg(test)]

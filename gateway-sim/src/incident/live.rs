@@ -243,7 +243,8 @@ impl Cashier {
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
             let now = Instant::now();
-            let due: Vec<Command> = self.later.extract_if(.., |(due, _)| *due <= now).map(|(_, command)| command).collect();
+            let due: Vec<Command> =
+                self.later.extract_if(.., |(due, _)| *due <= now).map(|(_, command)| command).collect();
             for command in due {
                 match command {
                     Command::ReleaseWithdrawal { .. } => match self.releases.submit(command) {

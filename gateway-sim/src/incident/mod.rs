@@ -15,7 +15,7 @@ pub mod scenario;
 pub mod world;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::PathBuf,
     sync::Arc,
@@ -36,9 +36,9 @@ use self::{
     board::Mood,
     live::{Crowded, Live, Party, accepted},
     recovery::{Operators, Recovered, Recovery},
-    report::{Fall, IncidentReport, Moment, PayoutFigures, merge},
+    report::{Fall, IncidentReport, LoadRow, Moment, PayoutFigures, merge},
     scenario::Scenario,
-    world::{COIN, KRW, MARKETS_MAX, Place, WON, World},
+    world::{COIN, MARKETS_MAX, Place, World},
 };
 use crate::{
     machine::{COMMIT, Machine},
@@ -145,26 +145,32 @@ pub fn run(incident: &Incident) -> Result<IncidentReport> {
         world.assets.len(),
         world.markets.len()
     ));
-    let mut report = IncidentReport {
+    let mut report = empty_report(scenario, &world, &session, &incident.config);
+    let before = before(&operators);
+    let (latency, crowded) = Live::run(&session, &world, scenario.rate, &before, |live| {
+        play(live, incident, &cast, &operators, &mut narrator, &mut report)
+    })?;
+    finish(session, narrator, &crowded, &latency, &mut report)?;
+    Ok(report)
+}
+
+/// A report of what is known beforehand.
+fn empty_report(scenario: &Scenario, world: &World, session: &Session, config: &Config) -> IncidentReport {
+    IncidentReport {
         title: title(scenario),
         machine: Machine::current(),
         commit: COMMIT.to_owned(),
         topology: session.pipeline.topology().to_string(),
-        durability: incident.config.durability.to_string(),
+        durability: config.durability.to_string(),
         seed: scenario.world.seed,
         accounts: scenario.world.accounts,
         assets: world.assets.len(),
         markets: world.markets.len(),
         conserved: true,
         state_hashes_equal: true,
+        load: LoadRow { rate: scenario.rate, ..LoadRow::default() },
         ..IncidentReport::default()
-    };
-    let before = before(&operators);
-    let (latency, crowded) = Live::run(&session, &world, scenario.rate, &before, |live| {
-        play(live, incident, &cast, &operators, &mut narrator, &mut report)
-    })?;
-    end(session, narrator, &crowded, latency, &mut report)?;
-    Ok(report)
+    }
 }
 
 fn title(scenario: &Scenario) -> String {
@@ -205,18 +211,8 @@ fn play(
     interval(live, "before the error", &mut latency, report)?;
 
     let payout = the_error(live, scenario, cast, narrator, report)?;
-    let noticed = Instant::now();
-    let mut recovery = Recovery::begin(live, &payout, cast, report);
-    recovery.freeze(narrator, report)?;
-    let _ = noticed;
-    // Money that is on its way arrives whatever stands still here.
-    facts_arrive(live, cast)?;
-    recovery.trace(narrator, report)?;
-    let strategy = recovery.compare(incident.strategy, narrator, report)?;
-    recovery.plan(strategy, narrator, report)?;
-    recovery.approve(operators, narrator, report)?;
-    recovery.apply(narrator, report)?;
-    recovery.verify(narrator, report)?;
+    let mut recovery = Recovery::begin(live, &payout, cast)?;
+    repair(&mut recovery, operators, incident.strategy, true, narrator, report)?;
     interval(live, "during the incident", &mut latency, report)?;
     let recovered = reopen(live, scenario, recovery, narrator, report)?;
 
@@ -228,6 +224,29 @@ fn play(
     interval(live, "after the reopening", &mut latency, report)?;
     recovered.write_report(&incident.html, report)?;
     Ok(latency.expect("there were intervals"))
+}
+
+/// From the freeze to the verified new epoch.
+fn repair(
+    recovery: &mut Recovery<'_>,
+    operators: &Operators,
+    strategy: Option<StrategyName>,
+    compare: bool,
+    narrator: &mut Narrator,
+    report: &mut IncidentReport,
+) -> Result<()> {
+    recovery.freeze(narrator, report)?;
+    // Money that is on its way arrives whatever stands still here.
+    recovery.facts_arrive()?;
+    recovery.trace(narrator, report)?;
+    let strategy = match strategy {
+        Some(strategy) if !compare => strategy,
+        strategy => recovery.compare(strategy, narrator, report)?,
+    };
+    recovery.plan(strategy, narrator, report)?;
+    recovery.approve(operators, narrator, report)?;
+    recovery.apply(narrator, report)?;
+    recovery.verify(narrator, report)
 }
 
 /// The payout, the sale and the detection.
@@ -294,22 +313,11 @@ fn the_error(
     Ok(payout)
 }
 
-/// Deposits that arrive while the exchange stands still: facts, taken through the control lane.
-fn facts_arrive(live: &Live<'_>, cast: &Cast) -> Result<()> {
-    let mut bank = live.session.pipeline.operator(Cause::operator(BANK))?;
-    for (number, &account) in (1_u128..).zip(cast.recipients.iter().take(5)) {
-        let external_id = ExternalId::from_u128(1 << 110 | number);
-        let deposit = Command::Deposit { account, asset: KRW, amount: Amount(10_000 * WON), external_id };
-        accepted(bank.execute(deposit)?, "a deposit during the halt")?;
-    }
-    Ok(())
-}
-
 /// Collects orders for an auction, uncrosses it, and goes on.
-fn reopen<'a>(
+fn reopen(
     live: &Live<'_>,
     scenario: &Scenario,
-    mut recovery: Recovery<'a>,
+    mut recovery: Recovery<'_>,
     narrator: &mut Narrator,
     report: &mut IncidentReport,
 ) -> Result<Recovered> {
@@ -336,7 +344,7 @@ fn reopen<'a>(
         _ => None,
     });
     let crossed: Vec<_> = crossed.collect();
-    report.auction.crossed = crossed.len();
+    report.auction.crossed = crossed.iter().map(|(market, _)| market).collect::<BTreeSet<_>>().len();
     report.auction.prices = indicative
         .into_iter()
         .map(|(market, indicative)| report::Opening {
@@ -362,7 +370,7 @@ fn reopen<'a>(
         "halt to reopened: {:.0} ms of machine time; then: {} from the error",
         report.phases_ms.total, scenario.then.until_open
     ));
-    recovery.finish()
+    Ok(recovery.finish())
 }
 
 /// What is paid back, and what was meant to be paid, now with all controls on.
@@ -409,11 +417,11 @@ fn interval(live: &Live<'_>, name: &str, all: &mut Option<Latency>, report: &mut
 }
 
 /// Shuts down, opens again from the journal, replays all of it, and compares.
-fn end(
+fn finish(
     session: Session,
     mut narrator: Narrator,
     crowded: &Crowded,
-    latency: Latency,
+    latency: &Latency,
     report: &mut IncidentReport,
 ) -> Result<()> {
     narrator.tell("the crowd goes home; shutting down, opening again from the journal, replaying all of it");
@@ -428,7 +436,7 @@ fn end(
     report.load.commands = sent.commands;
     report.load.halted = sent.halted;
     report.load.busy_commands = sent.busy_commands;
-    report.stages = (&latency).into();
+    report.stages = latency.into();
     report.end_to_end_ns = (&latency.end_to_end).into();
     report.timeline = narrator.moments;
     Ok(())

@@ -49,7 +49,10 @@ pub fn prove(live: &Live<'_>, cast: &Cast, narrator: &mut Narrator, report: &mut
         ("limit per airdrop", vec![controls(Controls::NONE), limits(0, share(total), 0)]),
         ("limit per day", vec![controls(Controls::NONE), limits(0, 0, share(total))]),
         ("attested reserves", vec![attested, controls(Controls::RESERVES), none]),
-        ("all controls, as an exchange has them", vec![controls(Controls::ALL), limits(share(largest), share(total), share(total))]),
+        (
+            "all controls, as an exchange has them",
+            vec![controls(Controls::ALL), limits(share(largest), share(total), share(total))],
+        ),
     ];
     for (number, (control, settings)) in (0..).zip(trials) {
         accepted(party.execute(&settings)?, "a control")?;
@@ -66,7 +69,10 @@ pub fn prove(live: &Live<'_>, cast: &Cast, narrator: &mut Narrator, report: &mut
         if credited > 0 || events.iter().any(|event| matches!(event.event, Event::AirdropCredited { .. })) {
             bail!("{control} refused the payout and something was credited; this is a defect");
         }
-        accepted(party.execute(&[Command::CancelAirdrop { airdrop: again.airdrop, operator: CLERK }])?, "giving it up")?;
+        accepted(
+            party.execute(&[Command::CancelAirdrop { airdrop: again.airdrop, operator: CLERK }])?,
+            "giving it up",
+        )?;
     }
     Ok(())
 }
@@ -80,7 +86,11 @@ pub fn pay_what_was_meant(live: &Live<'_>, cast: &Cast) -> Result<String> {
     let right = &cast.right;
     let (asset, total) = (right.asset, right.total());
     accepted(
-        party.execute(&[Command::FundTreasury { asset, amount: total, external_id: ExternalId::from_u128(1 << 112) }])?,
+        party.execute(&[Command::FundTreasury {
+            asset,
+            amount: total,
+            external_id: ExternalId::from_u128(1 << 112),
+        }])?,
         "the funding of the treasury",
     )?;
     let attested = Command::AttestReserves { asset, amount: live_reserves(live, asset)? };

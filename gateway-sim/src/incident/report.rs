@@ -8,7 +8,10 @@ use serde::Serialize;
 use super::{actors::Sale, board::Corrections};
 use crate::{
     machine::Machine,
-    report::{Percentiles, Stages, text::{grouped, latency_lines, line, microseconds}},
+    report::{
+        Percentiles, Stages,
+        text::{grouped, latency_lines, line, microseconds},
+    },
 };
 
 /// The result of an incident.

@@ -8,6 +8,7 @@ use engine::{
     types::{AccountId, Amount, AssetId, ExternalId, FeeRate, MarketId, MarketSpec, Symbol},
 };
 
+use super::crowd::is_holder;
 use crate::random::Random;
 
 /// What prices are quoted in.
@@ -37,6 +38,8 @@ const TICKS_MIN: u128 = 8_000;
 const LOT_KRW_MIN: u64 = 100;
 const MAKER_RATE: FeeRate = FeeRate(50);
 const TAKER_RATE: FeeRate = FeeRate(100);
+/// What holders have in won, in thousandths of what others have.
+const HOLDER_SHARE: u64 = 20;
 /// The external ids of the setup have this in their upper half.
 const SETUP_IDS: u128 = 1 << 100;
 
@@ -346,13 +349,20 @@ impl World {
         for account in (1..=self.specification.accounts).map(AccountId) {
             commands.push(Command::CreateAccount { account });
             let home = self.home(account);
-            deposit(&mut commands, account, KRW, Amount(shape.deposit_krw * WON));
+            deposit(&mut commands, account, KRW, Amount(self.starting_krw(account) * WON));
             deposit(&mut commands, account, home.spec.base, self.coins_worth(home.spec.base, shape.deposit_coin_krw));
             if home.spec.quote != KRW {
                 deposit(&mut commands, account, home.spec.quote, self.coins_worth(BTC, shape.deposit_krw));
             }
         }
         commands
+    }
+
+    /// What an account begins with, in won. Holders have little, but for those who stand at the bottom of a book.
+    #[must_use]
+    pub fn starting_krw(&self, account: AccountId) -> u64 {
+        let share = if is_holder(self, account) { HOLDER_SHARE } else { 1_000 };
+        self.specification.shape.deposit_krw * share / 1_000
     }
 
     /// As much of a coin as is worth so many won at the opening, in minor units.
@@ -427,9 +437,12 @@ mod tests {
 
     #[test]
     fn the_exchange_takes_every_world() {
-        for (place, accounts, markets) in
-            [(Place::Coinzest, 2_000, 71), (Place::Coinzest, 100, 3), (Place::Coinzest, 100, 1), (Place::Bithumb, 500, 10)]
-        {
+        for (place, accounts, markets) in [
+            (Place::Coinzest, 2_000, 71),
+            (Place::Coinzest, 100, 3),
+            (Place::Coinzest, 100, 1),
+            (Place::Bithumb, 500, 10),
+        ] {
             let mut exchange = Exchange::new();
             let mut events: Vec<Event> = Vec::new();
             for (sequence, command) in (1..).map(Sequence).zip(world(place, accounts, markets).setup()) {
