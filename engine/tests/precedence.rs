@@ -8,14 +8,16 @@
 
 #[path = "model/mod.rs"]
 mod model;
+#[path = "precedence/payouts.rs"]
+mod payouts;
 
 use engine::{
     command::Command,
     event::{Event, RejectReason},
     exchange::Exchange,
     types::{
-        AMOUNT_MAX, AccountId, Amount, AssetId, ClientOrderId, ExternalId, FeeRate, LimitType, MarketId, OrderId,
-        PRICE_MAX, Price, Quantity, Sequence, Side, Symbol, Timestamp, TradingStatus, WithdrawalId,
+        AMOUNT_MAX, AccountId, Amount, AssetId, ClientOrderId, Digest, ExternalId, FeeRate, Gate, LimitType, MarketId,
+        OrderId, PRICE_MAX, Price, Quantity, Sequence, Side, Symbol, Timestamp, TradingStatus, WithdrawalId,
     },
 };
 use model::ModelExchange;
@@ -36,7 +38,15 @@ const GLOBAL_HALT: Command = Command::SetGlobalStatus { status: TradingStatus::H
 const GLOBAL_CANCEL_ONLY: Command = Command::SetGlobalStatus { status: TradingStatus::CancelOnly };
 const MARKET_HALT: Command = Command::SetMarketStatus { market: MARKET, status: TradingStatus::Halted };
 const MARKET_CANCEL_ONLY: Command = Command::SetMarketStatus { market: MARKET, status: TradingStatus::CancelOnly };
+const MARKET_AUCTION: Command = Command::SetMarketStatus { market: MARKET, status: TradingStatus::Auction };
+const FREEZE: Command = Command::SetGlobalStatus { status: TradingStatus::Frozen };
 const SUSPEND_ANN: Command = Command::SuspendAccount { account: ANN };
+const STOP_USD: Command = Command::SetAssetWithdrawals { asset: USD, withdrawals: Gate::Closed };
+const STOP_BTC: Command = Command::SetAssetWithdrawals { asset: BTC, withdrawals: Gate::Closed };
+const NO_MORE_USD: Command = Command::SetPayoutVelocity { asset: USD, amount_max: Amount(0), window_seconds: 60 };
+const NO_MORE_BTC: Command = Command::SetPayoutVelocity { asset: BTC, amount_max: Amount(0), window_seconds: 60 };
+/// Stands for a recovery behind which Ann owes some BTC: no command does that.
+const ANN_OWES: Command = Command::AddPlanPart { index: u32::MAX, length: 1, bytes: Digest([0xFF; 32]) };
 
 /// What is refused, after which further commands, and why; `None` when it is accepted.
 type Rung = (Option<RejectReason>, Vec<Command>, Command);
@@ -50,7 +60,7 @@ fn accepted(command: Command) -> Rung {
 }
 
 /// Two assets, two markets, two funded accounts; Ann's post-only bid (client order id 7) of 10 at 90 and her
-/// requested withdrawal of 100 USD; Bob's ask of 5 at 110 and his requested withdrawal.
+/// requested withdrawal of 100 USD; Bob's ask of 5 at 110 and his requested withdrawal. Behind it, the setting of payouts.
 fn setting() -> Vec<Command> {
     let deposit = |account, asset, id| Command::Deposit {
         account,
@@ -83,6 +93,9 @@ fn setting() -> Vec<Command> {
         Command::RequestWithdrawal { account: ANN, asset: USD, amount: Amount(100) },
         Command::RequestWithdrawal { account: BOB, asset: USD, amount: Amount(100) },
     ]
+    .into_iter()
+    .chain(payouts::setting())
+    .collect()
 }
 
 /// By their places in the setting.
@@ -127,6 +140,11 @@ fn climb(kinds: &[&str], ladder: &[Rung]) {
         for (index, command) in commands.iter().enumerate() {
             let sequence = Sequence(index as u64 + 1);
             events.clear();
+            if *command == ANN_OWES {
+                model.make_owe(ANN, BTC, 10);
+                exchange = Exchange::from_canonical_state(&model.canonical_state(), sequence, 0).expect("a state");
+                continue;
+            }
             exchange.apply(sequence, Timestamp(1), command, &mut events);
             expected = model.apply(sequence, Timestamp(1), command);
             if index + 1 < commands.len() {
@@ -156,7 +174,8 @@ fn refusal(events: &[Event]) -> Option<RejectReason> {
 fn table(kind: &str) -> Vec<&'static str> {
     let rules = include_str!("../src/exchange/rules.md");
     let row = |wanted: &str| -> Vec<&'static str> {
-        let found = rules.lines().filter(|line| line.starts_with("| ")).find_map(|line| {
+        // The last one: a later version's row takes the place of an earlier one's.
+        let found = rules.lines().filter(|line| line.starts_with("| ")).rev().find_map(|line| {
             let cells: Vec<_> = line.split('|').map(str::trim).collect();
             cells[1].split(", ").any(|name| name == wanted).then(|| (cells[2], cells[3]))
         });
@@ -187,7 +206,8 @@ fn add_asset() {
             refused(RejectReason::AssetExists, &[], add(0, b"btc\0\0\0\0\0\0\0\0\0", 19)),
             refused(RejectReason::InvalidSymbol, &[], add(2, b"btc\0\0\0\0\0\0\0\0\0", 19)),
             refused(RejectReason::SymbolExists, &[], add(2, b"BTC\0\0\0\0\0\0\0\0\0", 19)),
-            refused(RejectReason::ScaleTooLarge, &[], add(2, b"ETH\0\0\0\0\0\0\0\0\0", 19)),
+            refused(RejectReason::ScaleTooLarge, &[FREEZE], add(2, b"ETH\0\0\0\0\0\0\0\0\0", 19)),
+            refused(RejectReason::ExchangeFrozen, &[FREEZE], add(2, b"ETH\0\0\0\0\0\0\0\0\0", 18)),
             accepted(add(2, b"ETH\0\0\0\0\0\0\0\0\0", 18)),
         ],
     );
@@ -218,7 +238,8 @@ fn add_market() {
             refused(RejectReason::InvalidTickValue, &[], add(2, (BTC, USD), 1, AMOUNT_MAX + 1, (-10_001, 0))),
             refused(RejectReason::FeeRateOutOfRange, &[], add(2, (BTC, USD), 1, 1, (-10_001, 0))),
             refused(RejectReason::FeeRateOutOfRange, &[], add(2, (BTC, USD), 1, 1, (0, -10_001))),
-            refused(RejectReason::FeeRatesSumNegative, &[], add(2, (BTC, USD), 1, 1, (-10_000, 9_999))),
+            refused(RejectReason::FeeRatesSumNegative, &[FREEZE], add(2, (BTC, USD), 1, 1, (-10_000, 9_999))),
+            refused(RejectReason::ExchangeFrozen, &[FREEZE], add(2, (BTC, USD), AMOUNT_MAX, 1, (-10_000, 10_000))),
             accepted(add(2, (BTC, USD), AMOUNT_MAX, AMOUNT_MAX, (-10_000, 10_000))),
         ],
     );
@@ -236,18 +257,24 @@ fn set_market_fees_and_statuses() {
         &[
             refused(RejectReason::UnknownMarket, &[], set(NO_MARKET, -10_001, 0)),
             refused(RejectReason::FeeRateOutOfRange, &[], set(MARKET, -10_001, 0)),
-            refused(RejectReason::FeeRatesSumNegative, &[], set(MARKET, -1, 0)),
+            refused(RejectReason::FeeRatesSumNegative, &[FREEZE], set(MARKET, -1, 0)),
+            refused(RejectReason::ExchangeFrozen, &[FREEZE], set(MARKET, -1, 1)),
             accepted(set(MARKET, -1, 1)),
         ],
     );
-    let status = TradingStatus::CancelOnly;
+    let set = |market, status| Command::SetMarketStatus { market, status };
     climb(
         &["SetMarketStatus"],
         &[
-            refused(RejectReason::UnknownMarket, &[], Command::SetMarketStatus { market: NO_MARKET, status }),
-            accepted(Command::SetMarketStatus { market: MARKET, status }),
+            refused(RejectReason::UnknownMarket, &[FREEZE], set(NO_MARKET, TradingStatus::Frozen)),
+            refused(RejectReason::ExchangeFrozen, &[FREEZE], set(MARKET, TradingStatus::Frozen)),
+            refused(RejectReason::InvalidStatus, &[], set(MARKET, TradingStatus::Frozen)),
+            accepted(set(MARKET, TradingStatus::Auction)),
         ],
     );
+    let status = TradingStatus::CancelOnly;
+    climb(&["SetGlobalStatus"], &[(None, vec![FREEZE], Command::SetGlobalStatus { status })]);
+    climb(&["SetGlobalStatus"], &[accepted(FREEZE)]);
     climb(&["SetGlobalStatus"], &[accepted(Command::SetGlobalStatus { status })]);
 }
 
@@ -257,8 +284,9 @@ fn accounts() {
     climb(
         &["CreateAccount"],
         &[
-            refused(RejectReason::ReservedAccount, &[], create(AccountId::EXTERNAL)),
-            refused(RejectReason::AccountExists, &[], create(ANN)),
+            refused(RejectReason::ReservedAccount, &[FREEZE], create(AccountId::EXTERNAL)),
+            refused(RejectReason::AccountExists, &[FREEZE], create(ANN)),
+            refused(RejectReason::ExchangeFrozen, &[FREEZE], create(AccountId::USER_MAX)),
             accepted(create(AccountId::USER_MAX)),
         ],
     );
@@ -268,7 +296,8 @@ fn accounts() {
         &[
             refused(RejectReason::UnknownAccount, &[], suspend(AccountId::FEES)),
             refused(RejectReason::AccountSuspended, &[SUSPEND_ANN], suspend(ANN)),
-            accepted(suspend(ANN)),
+            // Also one that owes, and while all stands still.
+            (None, vec![ANN_OWES, FREEZE], suspend(ANN)),
         ],
     );
     let resume = |account| Command::ResumeAccount { account };
@@ -277,7 +306,7 @@ fn accounts() {
         &[
             refused(RejectReason::UnknownAccount, &[], resume(AccountId(0))),
             refused(RejectReason::AccountNotSuspended, &[], resume(ANN)),
-            (None, vec![SUSPEND_ANN], resume(ANN)),
+            (None, vec![ANN_OWES, SUSPEND_ANN, FREEZE], resume(ANN)),
         ],
     );
 }
@@ -299,7 +328,7 @@ fn deposit() {
             refused(RejectReason::AmountTooLarge, &[], deposit(ANN, USD, AMOUNT_MAX + 1, 2)),
             refused(RejectReason::SupplyTooLarge, &[], deposit(ANN, USD, AMOUNT_MAX - 1_999_999, 2)),
             refused(RejectReason::DuplicateExternalId, &[], deposit(ANN, USD, AMOUNT_MAX - 2_000_000, 2)),
-            accepted(deposit(ANN, USD, AMOUNT_MAX - 2_000_000, 5)),
+            (None, vec![SUSPEND_ANN, ANN_OWES, FREEZE], deposit(ANN, USD, AMOUNT_MAX - 2_000_000, 5)),
         ],
     );
 }
@@ -308,21 +337,24 @@ fn deposit() {
 fn transfer() {
     let transfer = |from, to, asset, amount| Command::Transfer { from, to, asset, amount: Amount(amount) };
     let halted = &[GLOBAL_HALT][..];
-    let both = &[GLOBAL_HALT, SUSPEND_ANN][..];
+    let both = &[GLOBAL_HALT, ANN_OWES, SUSPEND_ANN][..];
     climb(
         &["Transfer"],
         &[
             refused(RejectReason::UnknownAccount, both, transfer(NOBODY, NOBODY, NO_ASSET, 0)),
             refused(RejectReason::UnknownAccount, both, transfer(ANN, NOBODY, NO_ASSET, 0)),
             refused(RejectReason::AccountSuspended, both, transfer(ANN, ANN, NO_ASSET, 0)),
+            refused(RejectReason::AccountOwes, &[GLOBAL_HALT, ANN_OWES], transfer(ANN, ANN, NO_ASSET, 0)),
             refused(RejectReason::SameAccount, halted, transfer(ANN, ANN, NO_ASSET, 0)),
             refused(RejectReason::UnknownAsset, halted, transfer(ANN, BOB, NO_ASSET, 0)),
             refused(RejectReason::ExchangeHalted, halted, transfer(ANN, BOB, USD, 0)),
+            refused(RejectReason::ExchangeHalted, &[FREEZE], transfer(ANN, BOB, USD, 0)),
             refused(RejectReason::ZeroAmount, &[GLOBAL_CANCEL_ONLY], transfer(ANN, BOB, USD, 0)),
             refused(RejectReason::AmountTooLarge, &[], transfer(ANN, BOB, USD, AMOUNT_MAX + 1)),
             refused(RejectReason::InsufficientAvailable, &[], transfer(ANN, BOB, USD, AMOUNT_MAX)),
-            // Who receives may be suspended.
+            // Who receives may be suspended, and may owe.
             (None, vec![Command::SuspendAccount { account: BOB }], transfer(ANN, BOB, USD, 1)),
+            (None, vec![ANN_OWES], transfer(BOB, ANN, USD, 1)),
         ],
     );
 }
@@ -330,30 +362,40 @@ fn transfer() {
 #[test]
 fn request_withdrawal() {
     let request = |account, asset, amount| Command::RequestWithdrawal { account, asset, amount: Amount(amount) };
-    let halted = &[GLOBAL_HALT][..];
+    let halted = &[STOP_USD, NO_MORE_USD, GLOBAL_HALT][..];
+    let owing = &[STOP_USD, NO_MORE_USD, GLOBAL_HALT, ANN_OWES][..];
+    let suspended = &[STOP_USD, NO_MORE_USD, GLOBAL_HALT, ANN_OWES, SUSPEND_ANN][..];
     climb(
         &["RequestWithdrawal"],
         &[
-            refused(RejectReason::UnknownAccount, halted, request(NOBODY, NO_ASSET, 0)),
-            refused(RejectReason::AccountSuspended, &[GLOBAL_HALT, SUSPEND_ANN], request(ANN, NO_ASSET, 0)),
+            refused(RejectReason::UnknownAccount, suspended, request(NOBODY, NO_ASSET, 0)),
+            refused(RejectReason::AccountSuspended, suspended, request(ANN, NO_ASSET, 0)),
+            refused(RejectReason::AccountOwes, owing, request(ANN, NO_ASSET, 0)),
             refused(RejectReason::UnknownAsset, halted, request(ANN, NO_ASSET, 0)),
             refused(RejectReason::ExchangeHalted, halted, request(ANN, USD, 0)),
-            refused(RejectReason::ZeroAmount, &[], request(ANN, USD, 0)),
-            refused(RejectReason::AmountTooLarge, &[], request(ANN, USD, AMOUNT_MAX + 1)),
-            refused(RejectReason::InsufficientAvailable, &[], request(ANN, USD, AMOUNT_MAX)),
-            accepted(request(ANN, USD, 1)),
+            refused(RejectReason::WithdrawalsStopped, &[STOP_USD, NO_MORE_USD], request(ANN, USD, 0)),
+            refused(RejectReason::ZeroAmount, &[NO_MORE_USD], request(ANN, USD, 0)),
+            refused(RejectReason::AmountTooLarge, &[NO_MORE_USD], request(ANN, USD, AMOUNT_MAX + 1)),
+            refused(RejectReason::InsufficientAvailable, &[NO_MORE_USD], request(ANN, USD, AMOUNT_MAX)),
+            refused(RejectReason::VelocityExceeded, &[NO_MORE_USD], request(ANN, USD, 1)),
+            (None, vec![STOP_BTC, NO_MORE_BTC], request(ANN, USD, 1)),
         ],
     );
     let all = |account, asset| Command::RequestWithdrawalOfAll { account, asset };
     let emptied = all(ANN, BTC);
+    let guards = |more: &[Command]| [&[emptied, STOP_BTC, NO_MORE_BTC, GLOBAL_HALT], more].concat();
     climb(
         &["RequestWithdrawalOfAll"],
         &[
-            refused(RejectReason::UnknownAccount, halted, all(NOBODY, NO_ASSET)),
-            refused(RejectReason::AccountSuspended, &[GLOBAL_HALT, SUSPEND_ANN], all(ANN, NO_ASSET)),
-            refused(RejectReason::UnknownAsset, halted, all(ANN, NO_ASSET)),
-            refused(RejectReason::ExchangeHalted, &[emptied, GLOBAL_HALT], all(ANN, BTC)),
-            refused(RejectReason::InsufficientAvailable, &[emptied], all(ANN, BTC)),
+            refused(RejectReason::UnknownAccount, &guards(&[ANN_OWES, SUSPEND_ANN]), all(NOBODY, NO_ASSET)),
+            refused(RejectReason::AccountSuspended, &guards(&[ANN_OWES, SUSPEND_ANN]), all(ANN, NO_ASSET)),
+            refused(RejectReason::AccountOwes, &guards(&[ANN_OWES]), all(ANN, NO_ASSET)),
+            refused(RejectReason::UnknownAsset, &guards(&[]), all(ANN, NO_ASSET)),
+            refused(RejectReason::ExchangeHalted, &guards(&[]), all(ANN, BTC)),
+            refused(RejectReason::ExchangeHalted, &[emptied, STOP_BTC, FREEZE], all(ANN, BTC)),
+            refused(RejectReason::WithdrawalsStopped, &[emptied, STOP_BTC, NO_MORE_BTC], all(ANN, BTC)),
+            refused(RejectReason::InsufficientAvailable, &[emptied, NO_MORE_BTC], all(ANN, BTC)),
+            refused(RejectReason::VelocityExceeded, &[NO_MORE_BTC], all(ANN, BTC)),
             accepted(all(ANN, BTC)),
         ],
     );
@@ -370,7 +412,8 @@ fn cancel_and_release_withdrawal() {
             refused(RejectReason::WithdrawalMismatch, &[RELEASE_BOBS, GLOBAL_HALT], cancel(ANN, BOBS_WITHDRAWAL)),
             refused(RejectReason::WithdrawalStateInvalid, &[RELEASE_ANNS, GLOBAL_HALT], cancel(ANN, ANNS_WITHDRAWAL)),
             refused(RejectReason::ExchangeHalted, &[GLOBAL_HALT], cancel(ANN, ANNS_WITHDRAWAL)),
-            (None, vec![SUSPEND_ANN], cancel(ANN, ANNS_WITHDRAWAL)),
+            // Who is suspended or owes may cancel, also while no withdrawal passes.
+            (None, vec![SUSPEND_ANN, ANN_OWES, STOP_USD], cancel(ANN, ANNS_WITHDRAWAL)),
         ],
     );
     let release = |withdrawal, account, asset, amount| Command::ReleaseWithdrawal {
@@ -379,19 +422,25 @@ fn cancel_and_release_withdrawal() {
         asset,
         amount: Amount(amount),
     };
-    let done = &[RELEASE_ANNS, RELEASE_BOBS, GLOBAL_HALT][..];
+    let done = &[RELEASE_ANNS, RELEASE_BOBS, STOP_USD, GLOBAL_HALT][..];
+    let owing = &[RELEASE_ANNS, RELEASE_BOBS, STOP_USD, GLOBAL_HALT, ANN_OWES][..];
+    let suspended = &[RELEASE_ANNS, RELEASE_BOBS, STOP_USD, GLOBAL_HALT, ANN_OWES, SUSPEND_ANN][..];
     climb(
         &["ReleaseWithdrawal"],
         &[
-            refused(RejectReason::UnknownAccount, done, release(NO_WITHDRAWAL, NOBODY, USD, 100)),
-            refused(RejectReason::AccountSuspended, &[GLOBAL_HALT, SUSPEND_ANN], release(NO_WITHDRAWAL, ANN, USD, 100)),
+            refused(RejectReason::UnknownAccount, suspended, release(NO_WITHDRAWAL, NOBODY, USD, 100)),
+            refused(RejectReason::AccountSuspended, suspended, release(NO_WITHDRAWAL, ANN, USD, 100)),
+            refused(RejectReason::AccountOwes, owing, release(NO_WITHDRAWAL, ANN, USD, 100)),
             refused(RejectReason::UnknownWithdrawal, done, release(NO_WITHDRAWAL, ANN, USD, 100)),
             refused(RejectReason::WithdrawalMismatch, done, release(BOBS_WITHDRAWAL, ANN, USD, 100)),
             refused(RejectReason::WithdrawalMismatch, done, release(ANNS_WITHDRAWAL, ANN, BTC, 100)),
             refused(RejectReason::WithdrawalMismatch, done, release(ANNS_WITHDRAWAL, ANN, USD, 101)),
             refused(RejectReason::WithdrawalStateInvalid, done, RELEASE_ANNS),
-            refused(RejectReason::ExchangeHalted, &[GLOBAL_HALT], RELEASE_ANNS),
-            accepted(RELEASE_ANNS),
+            refused(RejectReason::ExchangeHalted, &[STOP_USD, GLOBAL_HALT], RELEASE_ANNS),
+            refused(RejectReason::ExchangeHalted, &[STOP_USD, FREEZE], RELEASE_ANNS),
+            refused(RejectReason::WithdrawalsStopped, &[STOP_USD], RELEASE_ANNS),
+            // The velocity is that of requests.
+            (None, vec![STOP_BTC, NO_MORE_USD], RELEASE_ANNS),
         ],
     );
 }
@@ -414,7 +463,7 @@ fn steps_of_a_withdrawal() {
                 sent(ANNS_WITHDRAWAL),
             ),
             // A halt does not stop facts.
-            (None, vec![RELEASE_ANNS, GLOBAL_HALT, SUSPEND_ANN], sent(ANNS_WITHDRAWAL)),
+            (None, vec![RELEASE_ANNS, STOP_USD, FREEZE, ANN_OWES, SUSPEND_ANN], sent(ANNS_WITHDRAWAL)),
         ],
     );
     climb(
@@ -422,7 +471,7 @@ fn steps_of_a_withdrawal() {
         &[
             refused(RejectReason::UnknownWithdrawal, released, settled(NO_WITHDRAWAL)),
             refused(RejectReason::WithdrawalStateInvalid, released, settled(ANNS_WITHDRAWAL)),
-            (None, vec![RELEASE_ANNS, sent(ANNS_WITHDRAWAL), GLOBAL_HALT], settled(ANNS_WITHDRAWAL)),
+            (None, vec![RELEASE_ANNS, sent(ANNS_WITHDRAWAL), FREEZE], settled(ANNS_WITHDRAWAL)),
         ],
     );
     climb(
@@ -437,13 +486,14 @@ fn steps_of_a_withdrawal() {
             ),
             (None, vec![RELEASE_ANNS, sent(ANNS_WITHDRAWAL)], failed(ANNS_WITHDRAWAL)),
             (None, vec![RELEASE_ANNS, GLOBAL_HALT, SUSPEND_ANN], failed(ANNS_WITHDRAWAL)),
+            (None, vec![RELEASE_ANNS, FREEZE, ANN_OWES], failed(ANNS_WITHDRAWAL)),
         ],
     );
 }
 
 #[test]
 fn place_limit() {
-    use LimitType::{FillOrKill, GoodTillCancel, PostOnly};
+    use LimitType::{FillOrKill, GoodTillCancel, ImmediateOrCancel, PostOnly};
     // Ann buys; 7 is the client order id of her open bid.
     let buy = |account, market, limit_type, price, quantity, client_order_id| {
         limit(account, market, Side::Buy, limit_type, price, quantity, client_order_id)
@@ -456,7 +506,12 @@ fn place_limit() {
             refused(RejectReason::UnknownAccount, halted, buy(NOBODY, NO_MARKET, PostOnly, 0, 0, 7)),
             refused(
                 RejectReason::AccountSuspended,
-                &[GLOBAL_HALT, MARKET_CANCEL_ONLY, SUSPEND_ANN],
+                &[GLOBAL_HALT, MARKET_CANCEL_ONLY, ANN_OWES, SUSPEND_ANN],
+                buy(ANN, NO_MARKET, PostOnly, 0, 0, 7),
+            ),
+            refused(
+                RejectReason::AccountOwes,
+                &[GLOBAL_HALT, MARKET_CANCEL_ONLY, ANN_OWES],
                 buy(ANN, NO_MARKET, PostOnly, 0, 0, 7),
             ),
             refused(RejectReason::UnknownMarket, halted, buy(ANN, NO_MARKET, PostOnly, 0, 0, 7)),
@@ -467,6 +522,7 @@ fn place_limit() {
             refused(RejectReason::NotionalTooLarge, halted, buy(ANN, MARKET, PostOnly, PRICE_MAX, too_many - 1, 7)),
             refused(RejectReason::InsufficientAvailable, halted, buy(ANN, MARKET, PostOnly, PRICE_MAX, 5, 7)),
             refused(RejectReason::MarketHalted, halted, buy(ANN, MARKET, PostOnly, 110, 5, 7)),
+            refused(RejectReason::MarketHalted, &[MARKET_CANCEL_ONLY, FREEZE], buy(ANN, MARKET, PostOnly, 110, 5, 7)),
             // The stricter of the two, whichever it is.
             refused(
                 RejectReason::MarketHalted,
@@ -475,11 +531,21 @@ fn place_limit() {
             ),
             refused(RejectReason::MarketCancelOnly, &[MARKET_CANCEL_ONLY], buy(ANN, MARKET, PostOnly, 110, 5, 7)),
             refused(RejectReason::MarketCancelOnly, &[GLOBAL_CANCEL_ONLY], buy(ANN, MARKET, PostOnly, 110, 5, 7)),
+            refused(
+                RejectReason::MarketCancelOnly,
+                &[GLOBAL_CANCEL_ONLY, MARKET_AUCTION],
+                buy(ANN, MARKET, FillOrKill, 110, 6, 7),
+            ),
+            refused(RejectReason::MarketInAuction, &[MARKET_AUCTION], buy(ANN, MARKET, FillOrKill, 110, 6, 7)),
+            refused(RejectReason::MarketInAuction, &[MARKET_AUCTION], buy(ANN, MARKET, ImmediateOrCancel, 110, 6, 7)),
+            refused(RejectReason::DuplicateClientOrderId, &[MARKET_AUCTION], buy(ANN, MARKET, PostOnly, 110, 6, 7)),
             // Before what post-only and what fill-or-kill would be refused for; these two exclude each other.
             refused(RejectReason::DuplicateClientOrderId, &[], buy(ANN, MARKET, FillOrKill, 110, 6, 7)),
             refused(RejectReason::DuplicateClientOrderId, &[], buy(ANN, MARKET, PostOnly, 110, 6, 7)),
             refused(RejectReason::WouldTrade, &[], buy(ANN, MARKET, PostOnly, 110, 6, 8)),
             refused(RejectReason::NotFillable, &[], buy(ANN, MARKET, FillOrKill, 110, 6, 8)),
+            // In an auction post-only may stand across.
+            (None, vec![MARKET_AUCTION], buy(ANN, MARKET, PostOnly, 110, 6, 8)),
             accepted(buy(ANN, MARKET, GoodTillCancel, 110, 6, 8)),
         ],
     );
@@ -494,18 +560,21 @@ fn place_market() {
         client_order_id: ClientOrderId(client_order_id),
     };
     let halted = &[MARKET_HALT, GLOBAL_CANCEL_ONLY][..];
-    let suspended = &[MARKET_HALT, GLOBAL_CANCEL_ONLY, SUSPEND_ANN][..];
+    let owing = &[MARKET_HALT, GLOBAL_CANCEL_ONLY, ANN_OWES][..];
+    let suspended = &[MARKET_HALT, GLOBAL_CANCEL_ONLY, ANN_OWES, SUSPEND_ANN][..];
     climb(
         &["PlaceMarketBuy"],
         &[
             refused(RejectReason::UnknownAccount, halted, buy(NOBODY, NO_MARKET, 0, 7)),
             refused(RejectReason::AccountSuspended, suspended, buy(ANN, NO_MARKET, 0, 7)),
+            refused(RejectReason::AccountOwes, owing, buy(ANN, NO_MARKET, 0, 7)),
             refused(RejectReason::UnknownMarket, halted, buy(ANN, NO_MARKET, 0, 7)),
             refused(RejectReason::ZeroAmount, halted, buy(ANN, MARKET, 0, 7)),
             refused(RejectReason::AmountTooLarge, halted, buy(ANN, MARKET, AMOUNT_MAX + 1, 7)),
             refused(RejectReason::InsufficientAvailable, halted, buy(ANN, MARKET, AMOUNT_MAX, 7)),
             refused(RejectReason::MarketHalted, halted, buy(ANN, MARKET, 1_000, 7)),
-            refused(RejectReason::MarketCancelOnly, &[GLOBAL_CANCEL_ONLY], buy(ANN, MARKET, 1_000, 7)),
+            refused(RejectReason::MarketCancelOnly, &[MARKET_AUCTION, GLOBAL_CANCEL_ONLY], buy(ANN, MARKET, 1_000, 7)),
+            refused(RejectReason::MarketInAuction, &[MARKET_AUCTION], buy(ANN, MARKET, 1_000, 7)),
             refused(RejectReason::DuplicateClientOrderId, &[], buy(ANN, MARKET, 1_000, 7)),
             accepted(buy(ANN, MARKET, 1_000, 8)),
         ],
@@ -522,12 +591,14 @@ fn place_market() {
         &[
             refused(RejectReason::UnknownAccount, halted, sell(NOBODY, NO_MARKET, 0, 7)),
             refused(RejectReason::AccountSuspended, suspended, sell(ANN, NO_MARKET, 0, 7)),
+            refused(RejectReason::AccountOwes, owing, sell(ANN, NO_MARKET, 0, 7)),
             refused(RejectReason::UnknownMarket, halted, sell(ANN, NO_MARKET, 0, 7)),
             refused(RejectReason::ZeroQuantity, halted, sell(ANN, MARKET, 0, 7)),
             refused(RejectReason::QuantityTooLarge, halted, sell(ANN, MARKET, too_many, 7)),
             refused(RejectReason::InsufficientAvailable, halted, sell(ANN, MARKET, too_many - 1, 7)),
             refused(RejectReason::MarketHalted, halted, sell(ANN, MARKET, 5, 7)),
-            refused(RejectReason::MarketCancelOnly, &[GLOBAL_CANCEL_ONLY], sell(ANN, MARKET, 5, 7)),
+            refused(RejectReason::MarketCancelOnly, &[MARKET_AUCTION, GLOBAL_CANCEL_ONLY], sell(ANN, MARKET, 5, 7)),
+            refused(RejectReason::MarketInAuction, &[MARKET_AUCTION], sell(ANN, MARKET, 5, 7)),
             refused(RejectReason::DuplicateClientOrderId, &[], sell(ANN, MARKET, 5, 7)),
             accepted(sell(ANN, MARKET, 5, 8)),
         ],
@@ -539,7 +610,7 @@ fn cancel_and_reduce() {
     let cancel = |account, order| Command::CancelOrder { account, order };
     let by_name = |account, name| Command::CancelByClientOrderId { account, client_order_id: ClientOrderId(name) };
     let halted = &[MARKET_HALT][..];
-    let kept = vec![MARKET_CANCEL_ONLY, GLOBAL_CANCEL_ONLY, SUSPEND_ANN];
+    let kept = vec![MARKET_CANCEL_ONLY, GLOBAL_CANCEL_ONLY, ANN_OWES, SUSPEND_ANN];
     climb(
         &["CancelOrder"],
         &[
@@ -548,6 +619,7 @@ fn cancel_and_reduce() {
             refused(RejectReason::OrderNotFound, halted, cancel(ANN, BOBS_ASK)),
             refused(RejectReason::MarketHalted, halted, cancel(ANN, ANNS_BID)),
             refused(RejectReason::MarketHalted, &[GLOBAL_HALT], cancel(ANN, ANNS_BID)),
+            refused(RejectReason::MarketHalted, &[FREEZE], cancel(ANN, ANNS_BID)),
             (None, kept.clone(), cancel(ANN, ANNS_BID)),
         ],
     );
@@ -596,7 +668,12 @@ fn replace_order() {
             refused(RejectReason::UnknownAccount, halted, replace(NOBODY, NO_MARKET, Side::Buy, NO_ORDER, 0, 0)),
             refused(
                 RejectReason::AccountSuspended,
-                &[MARKET_CANCEL_ONLY, GLOBAL_HALT, SUSPEND_ANN],
+                &[MARKET_CANCEL_ONLY, GLOBAL_HALT, ANN_OWES, SUSPEND_ANN],
+                ann(NO_MARKET, NO_ORDER, 0, 0),
+            ),
+            refused(
+                RejectReason::AccountOwes,
+                &[MARKET_CANCEL_ONLY, GLOBAL_HALT, ANN_OWES],
                 ann(NO_MARKET, NO_ORDER, 0, 0),
             ),
             refused(RejectReason::UnknownMarket, halted, ann(NO_MARKET, NO_ORDER, 0, 0)),
@@ -614,6 +691,9 @@ fn replace_order() {
             refused(RejectReason::MarketCancelOnly, &[MARKET_CANCEL_ONLY], ann(MARKET, ANNS_BID, 110, 4_000)),
             refused(RejectReason::WouldTrade, &[], ann(MARKET, ANNS_BID, 110, 4_000)),
             refused(RejectReason::InsufficientAvailable, &[], ann(MARKET, ANNS_BID, 109, 4_000)),
+            refused(RejectReason::InsufficientAvailable, &[MARKET_AUCTION], ann(MARKET, ANNS_BID, 110, 4_000)),
+            // In an auction post-only may stand across.
+            (None, vec![MARKET_AUCTION], ann(MARKET, ANNS_BID, 110, 11)),
             // A reduction is allowed where a replacing is not.
             (None, vec![MARKET_CANCEL_ONLY], ann(MARKET, ANNS_BID, 90, 10)),
             accepted(ann(MARKET, ANNS_BID, 109, 11)),
@@ -631,6 +711,7 @@ fn mass_cancels() {
         &[
             refused(RejectReason::UnknownAccount, &[GLOBAL_HALT], of_account(NOBODY)),
             refused(RejectReason::MarketHalted, &[GLOBAL_HALT], of_account(ANN)),
+            refused(RejectReason::MarketHalted, &[FREEZE], of_account(ANN)),
             (None, kept.clone(), of_account(ANN)),
         ],
     );
@@ -639,6 +720,7 @@ fn mass_cancels() {
         &[
             refused(RejectReason::UnknownMarket, &[GLOBAL_HALT], of_market(NO_MARKET)),
             refused(RejectReason::MarketHalted, &[GLOBAL_HALT], of_market(MARKET)),
+            refused(RejectReason::MarketHalted, &[FREEZE], of_market(MARKET)),
             (None, kept, of_market(MARKET)),
         ],
     );

@@ -9,8 +9,9 @@ use engine::{
     command::Command,
     event::{CancelReason, Event, RejectReason, SequencedEvent},
     types::{
-        AMOUNT_MAX, AccountId, Amount, AssetId, ClientOrderId, ExternalId, FeeRate, LimitType, MarketId, OrderId,
-        PRICE_MAX, Price, Quantity, Sequence, Side, Symbol, Timestamp, TradingStatus, WithdrawalId,
+        AMOUNT_MAX, AccountId, AirdropId, Amount, AssetId, ClientOrderId, Controls, Digest, ExternalId, FeeRate, Gate,
+        LimitType, ManifestHash, MarketId, OperatorId, OrderId, PRICE_MAX, Price, Quantity, Sequence, Side, Symbol,
+        Timestamp, TradingStatus, WithdrawalId,
         wire::{MESSAGE_BYTES_MAX, WireError, Writer},
     },
 };
@@ -33,6 +34,26 @@ const REMAINING: Quantity = Quantity(0xB8B7_B6B5_B4B3_B2B1);
 const MAKER_RATE: FeeRate = FeeRate(-2);
 const TAKER_RATE: FeeRate = FeeRate(0x0102);
 const EXTERNAL: ExternalId = ExternalId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
+const OPERATOR: OperatorId = OperatorId(0xC2C1);
+const FIRST: OperatorId = OperatorId(0xC4C3);
+const ENDORSER: OperatorId = OperatorId(0xC6C5);
+const AIRDROP: AirdropId = AirdropId(0xD4D3_D2D1);
+const LINES: u32 = 0xE4E3_E2E1;
+const SECONDS: u32 = 0xF4F3_F2F1;
+const THIRD: Amount = Amount(0x2827_2625_2423_2221);
+const HASH: ManifestHash = ManifestHash([65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80]);
+const TIME: Timestamp = Timestamp(0x3837_3635_3433_3231);
+const SEQUENCE: Sequence = Sequence(0x9897_9695_9493_9291);
+
+/// 32 bytes of which each is one more than the one before.
+const fn digest(first: u8) -> Digest {
+    let (mut bytes, mut index) = ([0; 32], 0);
+    while index < bytes.len() {
+        bytes[index] = first.wrapping_add(index as u8);
+        index += 1;
+    }
+    Digest(bytes)
+}
 const SYMBOL: Symbol = Symbol::from_bytes(*b"BTC2\0\0\0\0\0\0\0\0");
 
 fn commands() -> Vec<Command> {
@@ -90,6 +111,46 @@ fn commands() -> Vec<Command> {
         },
         Command::SetMarketFees { market: MarketId(0), maker_rate: FeeRate(i16::MIN), taker_rate: FeeRate(i16::MAX) },
         Command::ReduceOrder { account: AccountId(1), order: OrderId(1), quantity: Quantity(AMOUNT_MAX) },
+    ]
+    .into_iter()
+    .chain(commands_of_version_2())
+    .collect()
+}
+
+fn commands_of_version_2() -> Vec<Command> {
+    let (account, asset, amount, market) = (ACCOUNT, ASSET, AMOUNT, MARKET);
+    let (airdrop, operator, external_id) = (AIRDROP, OPERATOR, EXTERNAL);
+    vec![
+        Command::SetMarketStatus { market, status: TradingStatus::Auction },
+        Command::SetGlobalStatus { status: TradingStatus::Frozen },
+        Command::SetAssetWithdrawals { asset, withdrawals: Gate::Open },
+        Command::SetAssetWithdrawals { asset, withdrawals: Gate::Closed },
+        Command::Tick {},
+        Command::RegisterOperator { operator, key: digest(1), first: FIRST, second: ENDORSER },
+        Command::RevokeOperator { operator, first: FIRST, second: ENDORSER },
+        Command::FundTreasury { asset, amount, external_id },
+        Command::AttestReserves { asset, amount },
+        Command::SetPayoutVelocity { asset, amount_max: amount, window_seconds: SECONDS },
+        Command::SetAirdropLimits { asset, recipient_max: amount, airdrop_max: SECOND, day_max: THIRD },
+        Command::SetControls { controls: Controls(5) },
+        // What is no set of controls is refused by the exchange, not by the reader.
+        Command::SetControls { controls: Controls(u8::MAX) },
+        Command::OpenAirdrop {
+            airdrop,
+            author: operator,
+            asset,
+            total: amount,
+            lines: LINES,
+            hash: HASH,
+            lock_seconds: SECONDS,
+        },
+        Command::AddAirdropLine { airdrop, account, amount },
+        Command::ApproveAirdrop { airdrop, operator },
+        Command::ExecuteAirdrop { airdrop, operator },
+        Command::CancelAirdrop { airdrop, operator },
+        Command::SetOff { account, asset },
+        Command::AddPlanPart { index: LINES, length: 31, bytes: digest(100) },
+        Command::StartEpoch { at: SEQUENCE, digest: digest(200) },
     ]
 }
 
@@ -151,6 +212,7 @@ fn events() -> Vec<Event> {
         Event::OrderReplaced { order, account, market, price, quantity, released: amount, held: SECOND },
         Event::MassCancelled { account, market, orders: 0xC4C3_C2C1 },
     ];
+    all.extend(events_of_version_2());
     let cancels = (0..=u8::MAX).filter_map(CancelReason::from_number);
     all.extend(cancels.map(|reason| Event::OrderCancelled {
         order,
@@ -168,6 +230,43 @@ fn events() -> Vec<Event> {
         subject: order.0,
     }));
     all
+}
+
+fn events_of_version_2() -> Vec<Event> {
+    let (account, asset, amount, market) = (ACCOUNT, ASSET, AMOUNT, MARKET);
+    let (airdrop, operator, external_id) = (AIRDROP, OPERATOR, EXTERNAL);
+    let (order, withdrawal, price, quantity) = (ORDER, WITHDRAWAL, PRICE, QUANTITY);
+    vec![
+        Event::MarketStatusSet { market, status: TradingStatus::Auction },
+        Event::GlobalStatusSet { status: TradingStatus::Frozen },
+        Event::AssetWithdrawalsSet { asset, withdrawals: Gate::Closed },
+        Event::Ticked {},
+        Event::OperatorRegistered { operator, key: digest(1) },
+        Event::OperatorRevoked { operator },
+        Event::TreasuryFunded { asset, amount, external_id },
+        Event::ReservesAttested { asset, amount, liabilities: SECOND },
+        Event::PayoutVelocitySet { asset, amount_max: amount, window_seconds: SECONDS },
+        Event::AirdropLimitsSet { asset, recipient_max: amount, airdrop_max: SECOND, day_max: THIRD },
+        Event::ControlsSet { controls: Controls(6) },
+        Event::AirdropOpened { airdrop, author: operator, asset, total: amount, lines: LINES, lock_seconds: SECONDS },
+        Event::AirdropLineAdded { airdrop, account, amount },
+        Event::AirdropApproved { airdrop, operator },
+        Event::AirdropExecuted { airdrop, asset, total: amount, source: AccountId::UNBACKED, locked_until: TIME },
+        Event::AirdropCredited { airdrop, account, asset, amount, locked: Gate::Closed },
+        Event::AirdropUnlocked { airdrop, account, asset, amount },
+        Event::AirdropCancelled { airdrop, operator },
+        Event::SetOffDone { account, asset, amount, owed: SECOND },
+        Event::AuctionUncrossed { market, price, quantity },
+        Event::PlanPartAdded { index: LINES },
+        Event::EpochStarted { epoch: LINES, first_changed: SEQUENCE, plan: digest(1) },
+        Event::FillBusted { sequence: SEQUENCE, index: LINES, taker: order, maker: MAKER, market, price, quantity },
+        Event::BalanceCorrected { account, asset, available: -2, held: i64::MAX },
+        Event::OrderVoided { order, account, market },
+        Event::OrderRestored { order, account, market, side: Side::Sell, price, quantity, behind: MAKER },
+        Event::WithdrawalCorrected { withdrawal, account, state: u8::MAX },
+        Event::ReceivableCorrected { account, asset, owed: amount },
+        Event::EpochReady { epoch: LINES, state: digest(100) },
+    ]
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -307,16 +406,17 @@ fn check_length(encoded: &[u8], decode: impl Fn(&[u8]) -> Option<WireError>) {
 
 #[test]
 fn unknown_kinds_and_values_are_errors() {
-    for kind in [0, 6, 9, 49, 200, u8::MAX] {
+    for kind in [0, 8, 9, 15, 49, 59, 62, 200, u8::MAX] {
         let message = [kind; 32];
         assert_eq!(Command::decode(&message), Err(WireError::UnknownKind(kind)));
     }
-    for kind in [0, 7, 28, 46, u8::MAX] {
+    for kind in [0, 9, 15, 47, 49, 51, 59, 69, u8::MAX] {
         let message = [kind; 32];
         assert_eq!(Event::decode(&message), Err(WireError::UnknownKind(kind)));
     }
     let invalid = |field, value| WireError::InvalidValue { field, value };
-    assert_eq!(Command::decode(&[5, 3]), Err(invalid("TradingStatus", 3)));
+    assert_eq!(Command::decode(&[5, 5]), Err(invalid("TradingStatus", 5)));
+    assert_eq!(Command::decode(&[6, 1, 0, 2]), Err(invalid("Gate", 2)));
     let mut limit = encode_command(&commands()[18]);
     // Kind, account and market come before the side; then the type.
     limit[7] = 2;
@@ -331,8 +431,8 @@ fn unknown_kinds_and_values_are_errors() {
     let cancelled = |event: &&Event| matches!(event, Event::OrderCancelled { .. });
     let mut cancelled = encode_event(events().iter().find(cancelled).expect("there is one"));
     // Kind, order, account and market come before the reason.
-    cancelled[15] = 5;
-    assert_eq!(Event::decode(&cancelled), Err(invalid("CancelReason", 5)));
+    cancelled[15] = 6;
+    assert_eq!(Event::decode(&cancelled), Err(invalid("CancelReason", 6)));
 }
 
 #[test]
@@ -340,6 +440,8 @@ fn the_layout_is_little_endian_in_declaration_order() {
     // By hand, so that the fixture is not only its own witness.
     let transfer = Command::Transfer { from: AccountId(1), to: AccountId(258), asset: AssetId(3), amount: Amount(4) };
     assert_eq!(encode_command(&transfer), [21, 1, 0, 0, 0, 2, 1, 0, 0, 3, 0, 4, 0, 0, 0, 0, 0, 0, 0]);
+    let line = Command::AddAirdropLine { airdrop: AirdropId(258), account: AccountId(3), amount: Amount(4) };
+    assert_eq!(encode_command(&line), [35, 2, 1, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]);
     let fees = Event::MarketFeesSet { market: MarketId(1), maker_rate: FeeRate(-2), taker_rate: FeeRate(3) };
     assert_eq!(encode_event(&fees), [4, 1, 0, 0xFE, 0xFF, 3, 0]);
     let refused = Event::Refused {

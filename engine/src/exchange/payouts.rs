@@ -299,8 +299,7 @@ impl Payouts {
         let largest = found.lines.iter().map(|(_, amount)| *amount).max().unwrap_or_default();
         check(within(limits.recipient_max, largest), RejectReason::OverRecipientLimit)?;
         check(within(limits.airdrop_max, found.total), RejectReason::OverAirdropLimit)?;
-        let paid = limits.paid_on(day_of(time)).checked_add(found.total);
-        let paid = paid.ok_or(RejectReason::OverDayLimit)?;
+        let paid = Amount(limits.paid_on(day_of(time)).0.saturating_add(found.total.0));
         check(within(limits.day_max, paid), RejectReason::OverDayLimit)?;
         Ok(found)
     }
@@ -351,7 +350,8 @@ impl Airdrop {
         (self.lines, self.recipients) = (Vec::new(), BTreeSet::new());
     }
 
-    fn check_manifest(&self) -> Checked {
+    /// Whether the lines are as many as were announced, sum to the total and have the hash.
+    pub(super) fn check_manifest(&self) -> Checked {
         check(self.lines.len() == self.lines_announced as usize, RejectReason::AirdropIncomplete)?;
         let sum: u128 = self.lines.iter().map(|(_, amount)| u128::from(amount.0)).sum();
         check(sum == u128::from(self.total.0), RejectReason::AirdropTotalMismatch)?;

@@ -139,7 +139,7 @@ impl Exchange {
             restore_books(&mut fields, &mut risk, &mut matcher, &spec, last)?;
         }
         if version > 1 {
-            restore_payouts(&mut fields, &mut risk, &mut matcher)?;
+            restore_payouts(&mut fields, &mut risk, &mut matcher, last)?;
             restore_debts(&mut fields, &mut risk)?;
             restore_carries(&mut fields, &mut matcher)?;
         }
@@ -148,9 +148,16 @@ impl Exchange {
         }
         let exchange = Self::from_parts(risk, matcher, last);
         exchange.check_invariants().map_err(RestoreError::Inconsistent)?;
+        if version != exchange.rules_version_in_use() {
+            return Err(RestoreError::Inconsistent(format!("it is not one of rules version {version}")));
+        }
         Ok(exchange)
     }
 }
+
+/// What no system account passes in any history. `EXTERNAL` and `UNBACKED` together stay within `AMOUNT_MAX`, but each
+/// may pass it: what was paid without cover and has left counts in both.
+const SYSTEM_MAX: i128 = 1 << 100;
 
 fn restore_assets(fields: &mut Fields<'_>, risk: &mut Risk) -> Result<(), RestoreError> {
     let mut previous = None;
@@ -164,7 +171,7 @@ fn restore_assets(fields: &mut Fields<'_>, risk: &mut Risk) -> Result<(), Restor
         let most = i128::from(crate::types::AMOUNT_MAX);
         for balance in &mut system {
             *balance = i128::from_le_bytes(fields.take()?);
-            fields.check((-most..=most).contains(balance))?;
+            fields.check((-SYSTEM_MAX..=SYSTEM_MAX).contains(balance))?;
         }
         // What is owed is between nothing and all there can be.
         fields.check((0..=most).contains(&-(system[0] + system[3] + system[4])))?;
@@ -303,7 +310,12 @@ fn restore_books(
     Ok(())
 }
 
-fn restore_payouts(fields: &mut Fields<'_>, risk: &mut Risk, matcher: &mut Matcher) -> Result<(), RestoreError> {
+fn restore_payouts(
+    fields: &mut Fields<'_>,
+    risk: &mut Risk,
+    matcher: &mut Matcher,
+    last: Sequence,
+) -> Result<(), RestoreError> {
     fields.part = "controls";
     risk.payouts.controls = Controls(fields.byte()?);
     fields.check(Controls::ALL.has(risk.payouts.controls))?;
@@ -348,6 +360,7 @@ fn restore_payouts(fields: &mut Fields<'_>, risk: &mut Risk, matcher: &mut Match
             day: fields.long()?,
             paid: Amount(fields.long()?),
         };
+        fields.check(limits != AirdropLimits::default())?;
         risk.payouts.limits.insert(asset, limits);
     }
     let mut previous = None;
@@ -355,7 +368,7 @@ fn restore_payouts(fields: &mut Fields<'_>, risk: &mut Risk, matcher: &mut Match
         let id = AirdropId(fields.word()?);
         fields.check(previous < Some(id))?;
         previous = Some(id);
-        let airdrop = restore_airdrop(fields, risk)?;
+        let airdrop = restore_airdrop(fields, risk, last)?;
         matcher.mirror.restore(id, &airdrop);
         risk.payouts.airdrops.insert(id, airdrop);
     }
@@ -363,7 +376,7 @@ fn restore_payouts(fields: &mut Fields<'_>, risk: &mut Risk, matcher: &mut Match
     Ok(())
 }
 
-fn restore_airdrop(fields: &mut Fields<'_>, risk: &Risk) -> Result<Airdrop, RestoreError> {
+fn restore_airdrop(fields: &mut Fields<'_>, risk: &Risk, last: Sequence) -> Result<Airdrop, RestoreError> {
     let mut airdrop = Airdrop {
         author: OperatorId(fields.short()?),
         asset: AssetId(fields.short()?),
@@ -381,8 +394,23 @@ fn restore_airdrop(fields: &mut Fields<'_>, risk: &Risk) -> Result<Airdrop, Rest
         recipients: BTreeSet::new(),
     };
     fields.check(risk.asset(airdrop.asset).is_some() && (1..=AIRDROP_LINES_MAX).contains(&airdrop.lines_announced))?;
-    let paid = [AccountId::TREASURY, AccountId::UNBACKED].contains(&airdrop.source);
-    fields.check(paid == (airdrop.state == AirdropState::Executed) && (paid || airdrop.source.0 == 0))?;
+    let is_operator = |operator| risk.payouts.operators.contains_key(&operator);
+    fields.check(!airdrop.total.is_zero() && is_operator(airdrop.author))?;
+    fields.check((1..=last.0).contains(&airdrop.opened.0))?;
+    // Whoever approved is not the author; an approval can be given up, but not taken back.
+    let approved = airdrop.approver.0 != 0;
+    fields.check(!approved || (is_operator(airdrop.approver) && airdrop.approver != airdrop.author))?;
+    fields.check(match airdrop.state {
+        AirdropState::Open => !approved,
+        AirdropState::Approved => approved,
+        AirdropState::Executed | AirdropState::Cancelled => true,
+    })?;
+    let paid = airdrop.state == AirdropState::Executed;
+    let sources = [AccountId::TREASURY, AccountId::UNBACKED];
+    fields.check(if paid { sources.contains(&airdrop.source) } else { airdrop.source.0 == 0 })?;
+    let at = airdrop.executed;
+    fields.check(if paid { airdrop.opened < at && at <= last } else { at.0 == 0 })?;
+    fields.check((airdrop.locked_until.0 > 0) == (paid && airdrop.lock_seconds > 0))?;
     let lines = fields.length("lines of an airdrop", 12)?;
     fields.check(lines <= airdrop.lines_announced.into())?;
     fields.check(lines == 0 || airdrop.is_pending() || airdrop.locked_until.0 > 0)?;
@@ -391,6 +419,9 @@ fn restore_airdrop(fields: &mut Fields<'_>, risk: &Risk) -> Result<Airdrop, Rest
         fields.check(risk.account(account).is_some() && !amount.is_zero())?;
         fields.check(airdrop.recipients.insert(account))?;
         airdrop.lines.push((account, amount));
+    }
+    if airdrop.state == AirdropState::Approved {
+        fields.check(airdrop.check_manifest().is_ok())?;
     }
     if !airdrop.is_pending() {
         airdrop.recipients.clear();
@@ -435,6 +466,9 @@ fn restore_carries(fields: &mut Fields<'_>, matcher: &mut Matcher) -> Result<(),
         previous = Some(order);
         let Some(slot) = matcher.orders.find(order) else { return Err(fields.invalid()) };
         let order = matcher.orders.get_mut(slot);
+        // Rebates take no notice of what was charged.
+        let rates = [order.taker_rate, order.maker_rate];
+        fields.check(rates.iter().zip(carries).all(|(rate, carry)| rate.0 >= 0 || carry == 0))?;
         [order.taker_carry, order.maker_carry] = carries;
     }
     Ok(())

@@ -145,7 +145,7 @@ impl Exchange {
     pub fn canonical_state(&self, sink: &mut dyn FnMut(&[u8])) {
         let mut out = Canonical { buffer: Vec::with_capacity(BUFFER_BYTES), sink };
         let (risk, matcher) = (&self.risk, &self.matcher);
-        let version = if self.is_version_1() { 1 } else { RULES_VERSION };
+        let version = self.rules_version_in_use();
         out.put(version.to_le_bytes());
         out.put([matcher.global_status() as u8]);
 
@@ -226,6 +226,11 @@ impl Exchange {
             out.version_2(risk, matcher);
         }
         (out.sink)(&out.buffer);
+    }
+
+    /// The version of the rules whose canonical bytes the state has: the oldest that knows all that is in use.
+    pub(super) fn rules_version_in_use(&self) -> u32 {
+        if self.is_version_1() { 1 } else { RULES_VERSION }
     }
 
     /// Whether nothing of version 2 is in use.

@@ -117,12 +117,19 @@ impl<const N: usize> Recorder<N> {
 }
 
 impl<const N: usize> Recorder<N> {
-    /// Hands over what was recorded, for good: the stage has ended, and nobody needs to wait for it any more.
+    /// Hands over what was recorded, for good: the stage has ended, and nobody needs to wait for it any more. It comes on
+    /// top of what was handed over just before, and not taken yet.
     pub(super) fn close(&mut self) {
         let mut state = self.exchange.state.lock();
         if !state.closed {
             state.closed = true;
-            state.full = Some(std::mem::replace(&mut self.current, Histograms::new()));
+            let mut last = std::mem::replace(&mut self.current, Histograms::new());
+            if let Some(full) = state.full.take() {
+                for (last, full) in last.0.iter_mut().zip(&full.0) {
+                    last.add(full).expect("the bounds are the same");
+                }
+            }
+            state.full = Some(last);
             self.exchange.done.notify_all();
         }
     }
@@ -179,6 +186,18 @@ mod tests {
         drop(recorder);
         collector.ask();
         assert_eq!(collector.take().into_array()[0].len(), 1);
+        assert_eq!(collector.take().into_array()[0].len(), 0);
+    }
+
+    #[test]
+    fn a_stage_that_ends_loses_nothing_that_was_not_taken_yet() {
+        let (mut recorder, collector) = recorder::<1>();
+        recorder.record(0, 1_000, 3);
+        collector.ask();
+        recorder.hand_over_if_asked();
+        recorder.record(0, 1_000, 2);
+        drop(recorder);
+        assert_eq!(collector.take().into_array()[0].len(), 5);
         assert_eq!(collector.take().into_array()[0].len(), 0);
     }
 }

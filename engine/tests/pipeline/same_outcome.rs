@@ -5,14 +5,15 @@ use std::{thread, time::Duration};
 
 use engine::{
     command::Command,
-    exchange::{Exchange, StateHash},
+    event::Event,
+    exchange::{Exchange, ManifestHasher, StateHash},
     journal::{Durability, JournalReader},
-    pipeline::{Config, Inline, Pipeline, Progress, StageName, Stages, Subscription, WaitStrategy},
-    types::Cause,
+    pipeline::{Config, Inline, Pipeline, Progress, Published, StageName, Stages, Subscription, WaitStrategy},
+    types::{AccountId, AirdropId, Amount, AssetId, Cause, Controls, Digest, OperatorId},
 };
 
 use super::{
-    Numbers, assert_serial, bytes_of, gateway,
+    ACCOUNTS, Numbers, assert_serial, bytes_of, gateway,
     model::streams::{self, Kind},
     order, read_all, setup, submit, tight,
 };
@@ -58,6 +59,41 @@ fn every_topology_gives_the_outcome_of_the_serial_machine() {
             let roomy = Config { topology: topology.parse().unwrap(), ..Config::default() };
             run(&format!("{name} on {topology}, roomy"), &commands, roomy);
         }
+    }
+}
+
+/// A lock of a second ends while orders flow, on the pipeline's own clock.
+#[test]
+fn a_lock_ends_in_every_topology_as_in_the_serial_machine() {
+    let (asset, author, airdrop) = (AssetId(0), OperatorId(1), AirdropId(1));
+    let recipients = (1..=ACCOUNTS).map(AccountId);
+    let mut hasher = ManifestHasher::new(asset);
+    recipients.clone().for_each(|account| hasher.line(account, Amount(50)));
+    let (nobody, total) = (OperatorId(0), Amount(50 * u64::from(ACCOUNTS)));
+    let mut before = setup();
+    before.extend([
+        Command::RegisterOperator { operator: author, key: Digest([1; 32]), first: nobody, second: nobody },
+        Command::SetControls { controls: Controls::NONE },
+        Command::OpenAirdrop { airdrop, author, asset, total, lines: ACCOUNTS, hash: hasher.finish(), lock_seconds: 1 },
+    ]);
+    before.extend(recipients.map(|account| Command::AddAirdropLine { airdrop, account, amount: Amount(50) }));
+    before.push(Command::ExecuteAirdrop { airdrop, operator: author });
+    before.extend((0..300).map(order));
+    let after: Vec<_> = (300..600).map(order).collect();
+    for topology in TOPOLOGIES {
+        let pipeline = Pipeline::in_memory(tight(topology)).unwrap();
+        let events = read_all(pipeline.subscribe(Subscription { ring: 64, ..Subscription::default() }).unwrap());
+        let mut gateway = gateway(&pipeline);
+        before.iter().for_each(|command| _ = submit(&mut gateway, *command));
+        thread::sleep(Duration::from_millis(1_050));
+        after.iter().for_each(|command| _ = submit(&mut gateway, *command));
+        let stopped = pipeline.shutdown().unwrap();
+        let events = events.join().unwrap();
+        let commands = [&before[..], &after[..]].concat();
+        assert_serial(topology, &commands, &events, &stopped.exchange);
+        let ended = |event: &&Published| matches!(event.event.event, Event::AirdropUnlocked { .. });
+        assert_eq!(events.iter().filter(ended).count(), ACCOUNTS as usize, "{topology}");
+        assert_eq!(stopped.exchange.next_timer(), None, "{topology}");
     }
 }
 
