@@ -1,6 +1,7 @@
 //! One exchange from its first command to its reopening: what a load and a replay have in common.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -123,12 +124,14 @@ impl Session {
         }
         let replay_seconds = begun.elapsed().as_secs_f64();
         let replayed = replay.exchange().state_hash();
+        let recomputed = recompute(&path)?;
         drop(temporary);
         Ok(Closed {
             state_hash: stopped.exchange.state_hash(),
             exchange: stopped.exchange,
             recovered,
             replayed,
+            recomputed,
             reopen_seconds,
             replay_seconds,
             replay_commands,
@@ -199,6 +202,9 @@ pub struct Closed {
     pub recovered: Recovered,
     /// The hash of the state to which all commands lead, replayed from the first.
     pub replayed: StateHash,
+    /// The same where the first state of each later epoch is not read but computed from its parent and its plan; `None` when
+    /// there is one epoch.
+    pub recomputed: Option<StateHash>,
     /// How long opening took.
     pub reopen_seconds: f64,
     /// How long the replay took.
@@ -209,4 +215,25 @@ pub struct Closed {
     pub directory: String,
     /// On what file system.
     pub file_system: String,
+}
+
+/// Replays a history from its first command without the files that hold the first states of its epochs.
+fn recompute(path: &Path) -> Result<Option<StateHash>> {
+    let all: Vec<PathBuf> = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    let is_epoch = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "epoch");
+    if !all.iter().any(is_epoch) {
+        return Ok(None);
+    }
+    // Beside the journal, so that its files need not be copied.
+    let aside = tempfile::Builder::new().prefix(".gateway-sim-").tempdir_in(path.parent().unwrap_or(path))?;
+    for file in all.iter().filter(|file| !is_epoch(file) && file.is_file()) {
+        let Some(name) = file.file_name() else { continue };
+        let link = aside.path().join(name);
+        if fs::hard_link(file, &link).is_err() {
+            fs::copy(file, &link).with_context(|| format!("cannot copy {}", file.display()))?;
+        }
+    }
+    let mut replay = Timeline::open(aside.path())?.replay()?;
+    while replay.skip()?.is_some() {}
+    Ok(Some(replay.exchange().state_hash()))
 }

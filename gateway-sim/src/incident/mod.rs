@@ -135,7 +135,7 @@ pub fn run(incident: &Incident) -> Result<IncidentReport> {
     let scenario = &incident.scenario;
     let world = Arc::new(World::new(scenario.world));
     let cast = Cast::new(scenario, &world)?;
-    let operators = Operators::new(scenario.world.seed)?;
+    let operators = Operators::new()?;
     let session = Session::start(incident.data.as_deref(), incident.config.clone())?;
     let mut narrator = Narrator::start();
     narrator.tell(format!(
@@ -317,14 +317,14 @@ fn the_error(
 fn reopen(
     live: &Live<'_>,
     scenario: &Scenario,
-    mut recovery: Recovery<'_>,
+    recovery: Recovery<'_>,
     narrator: &mut Narrator,
     report: &mut IncidentReport,
 ) -> Result<Recovered> {
     live.board.set_mood(Mood::Auction);
     let mut operations = live.session.pipeline.operator(Cause::operator(OPERATIONS))?;
     let begun = Instant::now();
-    recovery.await_acknowledgement()?;
+    recovery.await_acknowledgement(report)?;
     let open_to = |status| Command::SetGlobalStatus { status };
     accepted(operations.execute(open_to(TradingStatus::Auction))?, "the auction")?;
     let mut machine = begun.elapsed();
@@ -431,6 +431,9 @@ fn finish(
     let (state, reopened) = (&closed.state_hash, &closed.recovered.state_hash);
     report.compare("the exchange shut down, and opened again from its journal", state, reopened);
     report.compare("the same, every command replayed from the first", state, &closed.replayed);
+    if let Some(recomputed) = &closed.recomputed {
+        report.compare("the same, the new epoch computed again from its parent and its plan", state, recomputed);
+    }
     report.conserved &= sums_to_zero(&closed.exchange);
     let sent = &crowded.sent;
     report.load.commands = sent.commands;

@@ -3,23 +3,28 @@
 
 use std::{
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use engine::{
     command::Command,
     pipeline::Handle,
-    recovery::{Branch, Edits, Strategy, Suspects, Timeline, Trace, evaluate, trace},
-    types::{AccountId, Amount, AssetId, Cause, Digest, ExternalId, MarketId, OperatorId, Sequence, TradingStatus},
+    recovery::{
+        Applied, Approval, Branch, Edits, Plan, SecretKey, Strategy, Suspects, Timeline, Trace, evaluate, make_plan,
+        trace,
+    },
+    types::{AccountId, Amount, AssetId, Cause, ExternalId, MarketId, OperatorId, Sequence, Timestamp},
 };
 
 use super::{
     BANK, Narrator, StrategyName,
-    actors::{Cast, Payout},
+    actors::{CLERK, Cast, Payout},
     live::{Live, accepted},
     milliseconds,
-    report::{Chosen, IncidentReport, StrategyRow, TraceRow, Traced},
+    prevention::SUPERVISOR,
+    report::{IncidentReport, StrategyRow, TraceRow, Traced},
     sums_to_zero,
     world::{KRW, WON, World},
 };
@@ -27,30 +32,37 @@ use crate::report::text::grouped;
 
 /// The operator who stops the exchange.
 const DUTY: u32 = 3;
+/// For how long an approval is good.
+const APPROVAL_SECONDS: u64 = 3_600;
+const SECOND_NS: u64 = 1_000_000_000;
 /// How long the drop copy may take to acknowledge an epoch.
 const ACKNOWLEDGEMENT_MAX: Duration = Duration::from_secs(30);
 
 /// Two operators with their keys.
-pub struct Operators {}
+pub struct Operators {
+    keys: [(OperatorId, SecretKey); 2],
+}
 
 impl Operators {
     /// Makes their keys.
     ///
     /// # Errors
-    /// Never.
-    pub fn new(_seed: u64) -> Result<Self> {
-        Ok(Self {})
+    /// When the system gives no random bytes.
+    pub fn new() -> Result<Self> {
+        Ok(Self { keys: [(CLERK, SecretKey::generate()?), (SUPERVISOR, SecretKey::generate()?)] })
     }
+
     /// The commands that register them.
+    #[must_use]
     pub fn registrations(&self) -> Vec<Command> {
-        (1..=2)
-            .map(|n| Command::RegisterOperator {
-                operator: OperatorId(n),
-                key: Digest([n as u8; 32]),
-                first: OperatorId(0),
-                second: OperatorId(0),
-            })
-            .collect()
+        let nobody = OperatorId(0);
+        let register = |(operator, key): &(OperatorId, SecretKey)| Command::RegisterOperator {
+            operator: *operator,
+            key: key.public(),
+            first: nobody,
+            second: nobody,
+        };
+        self.keys.iter().map(register).collect()
     }
 }
 
@@ -62,8 +74,10 @@ pub struct Recovery<'a> {
     cast: &'a Cast,
     halt: Sequence,
     trace: Option<Trace>,
-    branch: Option<Branch>,
-    strategy: Option<Strategy>,
+    planned: Option<(Plan, Branch)>,
+    approvals: Vec<Approval>,
+    applied: Option<Applied>,
+    branch_per_second: f64,
 }
 
 /// What is left of a recovery.
@@ -94,8 +108,18 @@ impl<'a> Recovery<'a> {
     /// When the journal cannot be read.
     pub fn begin(live: &'a Live<'a>, payout: &'a Payout, cast: &'a Cast) -> Result<Self> {
         let timeline = Timeline::open(live.session.directory())?;
-        let halt = Sequence(0);
-        Ok(Self { live, timeline, payout, cast, halt, trace: None, branch: None, strategy: None })
+        Ok(Self {
+            live,
+            timeline,
+            payout,
+            cast,
+            halt: Sequence(0),
+            trace: None,
+            planned: None,
+            approvals: Vec::new(),
+            applied: None,
+            branch_per_second: 0.0,
+        })
     }
 
     fn handle(&self) -> &Handle {
@@ -121,10 +145,8 @@ impl<'a> Recovery<'a> {
     /// # Errors
     /// When the exchange stops.
     pub fn freeze(&mut self, narrator: &mut Narrator, report: &mut IncidentReport) -> Result<()> {
-        let mut duty = self.handle().operator(Cause::operator(DUTY))?;
         let begun = Instant::now();
-        let freeze = Command::SetGlobalStatus { status: TradingStatus::Frozen };
-        let events = accepted(duty.execute(freeze)?, "the freeze")?;
+        let events = accepted(self.handle().freeze(Cause::operator(DUTY))?, "the freeze")?;
         report.phases_ms.halt = milliseconds(begun.elapsed());
         let Some(first) = events.first() else { bail!("the freeze gave no event") };
         self.halt = first.sequence;
@@ -207,83 +229,126 @@ impl<'a> Recovery<'a> {
     /// # Errors
     /// When the journal cannot be read.
     pub fn compare(
-        &mut self,
+        &self,
         asked: Option<StrategyName>,
         narrator: &mut Narrator,
         report: &mut IncidentReport,
     ) -> Result<StrategyName> {
         let begun = Instant::now();
         for name in StrategyName::ALL {
-            let begun = Instant::now();
-            let strategy = self.strategy(name);
-            let row = match evaluate(&self.timeline, self.halt, &strategy, &|_| ()) {
-                Ok(branch) => StrategyRow {
-                    name: name.to_string(),
-                    trades_voided: branch.busted.len() as u64,
-                    trades_new: branch.new_fills.len() as u64,
-                    state_hash: branch.exchange.state_hash().to_string(),
-                    conserved: sums_to_zero(&branch.exchange),
-                    seconds: begun.elapsed().as_secs_f64(),
-                    shortfall_krw: branch
-                        .exchange
-                        .receivables()
-                        .map(|(_, asset, amount)| self.live.world.krw_of(asset, amount))
-                        .sum(),
-                    ..StrategyRow::default()
-                },
-                Err(error) => {
-                    StrategyRow { name: name.to_string(), refused: Some(error.to_string()), ..StrategyRow::default() }
-                }
-            };
+            let row = self.outcome(name);
+            report.conserved &= row.conserved || row.refused.is_some();
             report.strategies.push(row);
         }
         report.phases_ms.compare = milliseconds(begun.elapsed());
-        narrator.tell(format!("compared in {:.0} ms", report.phases_ms.compare));
-        Ok(asked.unwrap_or(StrategyName::Bust))
+        let row = |name: StrategyName| report.strategies.iter().find(|row| row.name == name.to_string());
+        let chosen = match (asked, row(StrategyName::Bust), row(StrategyName::Excise)) {
+            (Some(asked), _, _) => asked,
+            (None, Some(bust), Some(excise)) if excise.touches() < bust.touches() => StrategyName::Excise,
+            _ => StrategyName::Bust,
+        };
+        report.chosen.why = match asked {
+            Some(_) => "it was asked for".to_owned(),
+            None => why(chosen, &report.strategies),
+        };
+        narrator.tell(format!("four strategies compared in {:.0} ms: {chosen}", report.phases_ms.compare));
+        Ok(chosen)
     }
 
-    /// Makes the plan.
+    /// Makes the plan of a strategy: computed twice, each time from the journal.
     ///
     /// # Errors
     /// When the strategy makes no sense for this past.
     pub fn plan(&mut self, name: StrategyName, narrator: &mut Narrator, report: &mut IncidentReport) -> Result<()> {
-        let begun = Instant::now();
         let strategy = self.strategy(name);
-        let branch = evaluate(&self.timeline, self.halt, &strategy, &|_| ())?;
-        report.phases_ms.plan = milliseconds(begun.elapsed());
-        report.chosen = Chosen { strategy: name.to_string(), halt: self.halt.0, ..Chosen::default() };
-        self.branch = Some(branch);
-        self.strategy = Some(strategy);
-        narrator.tell(format!("planned in {:.0} ms", report.phases_ms.plan));
+        let begun = Instant::now();
+        let (plan, branch) = make_plan(&self.timeline, &strategy, &|_| ())?;
+        let seconds = begun.elapsed().as_secs_f64();
+        report.phases_ms.plan = seconds * 1e3;
+        // Twice from the cut to the halt.
+        self.branch_per_second = 2.0 * branch.commands as f64 / seconds;
+        report.chosen.strategy = name.to_string();
+        report.chosen.plan = plan.hash().to_string();
+        report.chosen.halt = plan.halt.0;
+        report.compare("the branch at the halt, by the plan's two replays", &plan.state, &branch.exchange.state_hash());
+        if let Some(row) = report.strategies.iter().find(|row| row.name == report.chosen.strategy) {
+            let compared = row.state_hash.clone();
+            report.compare("the same, in the comparison", &compared, &plan.state);
+        }
+        report.conserved &= sums_to_zero(&branch.exchange) && sums_to_zero(&branch.parent);
+        narrator.tell(format!("{name} planned for the halt at {} in {:.0} ms", plan.halt, report.phases_ms.plan));
+        self.planned = Some((plan, branch));
         Ok(())
     }
 
-    /// Signs.
+    fn planned(&self) -> Result<&(Plan, Branch)> {
+        self.planned.as_ref().context("there is no plan yet")
+    }
+
+    /// Two operators sign the plan.
     ///
     /// # Errors
-    /// Never.
+    /// When the plan cannot be signed.
     pub fn approve(
         &mut self,
-        _operators: &Operators,
-        _narrator: &mut Narrator,
-        _report: &mut IncidentReport,
+        operators: &Operators,
+        narrator: &mut Narrator,
+        report: &mut IncidentReport,
     ) -> Result<()> {
+        let begun = Instant::now();
+        let (plan, _) = self.planned()?;
+        let expires = Timestamp(self.handle().clock().now().0 + APPROVAL_SECONDS * SECOND_NS);
+        let sign = |(operator, key): &(OperatorId, SecretKey)| Approval::sign(plan, *operator, key, expires);
+        let approvals = operators.keys.iter().map(sign).collect::<Result<Vec<_>, _>>()?;
+        report.phases_ms.approve = milliseconds(begun.elapsed());
+        report.chosen.operators = approvals.iter().map(|approval| approval.operator.0).collect();
+        narrator.tell(format!("plan {} signed by two operators", report.chosen.plan));
+        self.approvals = approvals;
         Ok(())
     }
 
-    /// Applies.
+    /// Applies the plan to the exchange as it runs.
     ///
     /// # Errors
-    /// Never.
-    pub fn apply(&mut self, _narrator: &mut Narrator, _report: &mut IncidentReport) -> Result<()> {
+    /// When it is refused.
+    pub fn apply(&mut self, narrator: &mut Narrator, report: &mut IncidentReport) -> Result<()> {
+        let (plan, branch) = self.planned()?;
+        // What the report shows of it is kept; the exchange goes on with the other.
+        let (plan, copy) = (plan.clone(), branch.clone());
+        let begun = Instant::now();
+        let applied = self.handle().apply(&plan, copy, &self.approvals)?;
+        report.phases_ms.apply = milliseconds(begun.elapsed());
+        report.chosen.epoch = applied.epoch.0;
+        narrator.tell(format!(
+            "applied in {:.0} ms: epoch {} begins at sequence {}, {} corrections; the exchange has run all along",
+            report.phases_ms.apply,
+            applied.epoch.0,
+            applied.sequence,
+            grouped(applied.corrections as u64)
+        ));
+        self.applied = Some(applied);
         Ok(())
     }
 
-    /// Verifies.
+    /// Reads the new epoch back as any reader would, and holds it against what was planned.
     ///
     /// # Errors
-    /// Never.
-    pub fn verify(&mut self, _narrator: &mut Narrator, _report: &mut IncidentReport) -> Result<()> {
+    /// When the journal cannot be read, or an invariant is broken.
+    pub fn verify(&mut self, narrator: &mut Narrator, report: &mut IncidentReport) -> Result<()> {
+        let applied = self.applied.as_ref().context("nothing was applied yet")?;
+        let begun = Instant::now();
+        let exchange = self.timeline.at(applied.sequence)?;
+        if let Err(broken) = exchange.check_invariants() {
+            bail!("the new epoch breaks an invariant: {broken}");
+        }
+        let conserved = sums_to_zero(&exchange);
+        let read = exchange.state_hash();
+        report.phases_ms.verify = milliseconds(begun.elapsed());
+        report.conserved &= conserved;
+        if let Some(state) = &applied.state {
+            report.compare("the new epoch, read back from the journal", &read, state);
+        }
+        narrator.tell(format!("verified in {:.0} ms: invariants hold, hashes are equal", report.phases_ms.verify));
         Ok(())
     }
 
@@ -291,8 +356,15 @@ impl<'a> Recovery<'a> {
     ///
     /// # Errors
     /// When it takes too long.
-    pub fn await_acknowledgement(&mut self) -> Result<()> {
-        let _ = ACKNOWLEDGEMENT_MAX;
+    pub fn await_acknowledgement(&self, report: &mut IncidentReport) -> Result<()> {
+        let begun = Instant::now();
+        while !self.live.board.is_ready() {
+            if begun.elapsed() > ACKNOWLEDGEMENT_MAX {
+                bail!("the drop copy has not acknowledged the new epoch within {} s", ACKNOWLEDGEMENT_MAX.as_secs());
+            }
+            thread::sleep(Duration::from_micros(100));
+        }
+        report.corrections = self.live.board.corrections();
         Ok(())
     }
 
@@ -300,7 +372,7 @@ impl<'a> Recovery<'a> {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn indicative(&mut self) -> Result<Vec<(MarketId, Option<u64>)>> {
+    pub fn indicative(&self) -> Result<Vec<(MarketId, Option<u64>)>> {
         let exchange = self.timeline.at(self.handle().durable())?;
         let markets = self.cast.wrong.iter().filter_map(|manifest| self.live.world.krw_market(manifest.asset));
         Ok(markets
@@ -312,9 +384,54 @@ impl<'a> Recovery<'a> {
     /// Ends, and gives what is left.
     #[must_use]
     pub fn finish(self) -> Recovered {
-        let debts = self.branch.iter().flat_map(|branch| branch.exchange.receivables()).collect();
-        Recovered { debts, branch_per_second: 0.0, trace: self.trace, branch: self.branch }
+        let branch = self.planned.map(|(_, branch)| branch);
+        let debts = branch.iter().flat_map(|branch| branch.exchange.receivables()).collect();
+        Recovered { debts, branch_per_second: self.branch_per_second, trace: self.trace, branch }
     }
+
+    /// What a strategy would come to.
+    fn outcome(&self, name: StrategyName) -> StrategyRow {
+        let begun = Instant::now();
+        let branch = match evaluate(&self.timeline, self.halt, &self.strategy(name), &|_| ()) {
+            Ok(branch) => branch,
+            Err(error) => {
+                let refused = Some(error.to_string());
+                return StrategyRow { name: name.to_string(), refused, ..StrategyRow::default() };
+            }
+        };
+        StrategyRow {
+            name: name.to_string(),
+            trades_voided: branch.busted.len() as u64,
+            trades_new: branch.new_fills.len() as u64,
+            state_hash: branch.exchange.state_hash().to_string(),
+            conserved: sums_to_zero(&branch.exchange),
+            seconds: begun.elapsed().as_secs_f64(),
+            shortfall_krw: branch
+                .exchange
+                .receivables()
+                .map(|(_, asset, amount)| self.live.world.krw_of(asset, amount))
+                .sum(),
+            ..StrategyRow::default()
+        }
+    }
+}
+
+/// Why a strategy is chosen of the two that put the error right and leave innocent trades alone where they can.
+fn why(chosen: StrategyName, rows: &[StrategyRow]) -> String {
+    let of = |name: StrategyName| rows.iter().find(|row| row.name == name.to_string());
+    let (Some(bust), Some(excise)) = (of(StrategyName::Bust), of(StrategyName::Excise)) else {
+        return "nothing else can be computed".to_owned();
+    };
+    let (this, other) = if chosen == StrategyName::Bust { (bust, excise) } else { (excise, bust) };
+    format!(
+        "it takes the wrong credits back and changes {} innocent accounts, {} {}; {} of {} void trades against {}",
+        grouped(this.innocent_changed),
+        other.name,
+        grouped(other.innocent_changed),
+        grouped(this.trades_voided + this.trades_new),
+        this.name,
+        grouped(other.trades_voided + other.trades_new)
+    )
 }
 
 /// Minor units to a whole one.

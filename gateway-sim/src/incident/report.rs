@@ -237,6 +237,14 @@ pub struct StrategyRow {
     pub refused: Option<String>,
 }
 
+impl StrategyRow {
+    /// What speaks against it: innocent accounts that change, then trades that do.
+    #[must_use]
+    pub const fn touches(&self) -> (u64, u64) {
+        (self.innocent_changed, self.trades_voided + self.trades_new)
+    }
+}
+
 /// The strategy that was applied.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Chosen {

@@ -123,7 +123,7 @@ pub fn run(scale: &Scale) -> Result<ScaleReport> {
     scenario.hasten(4);
     let world = Arc::new(World::new(scenario.world));
     let cast = Cast::new(&scenario, &world)?;
-    let operators = Operators::new(scale.seed)?;
+    let operators = Operators::new()?;
     let directory = Directory::new(scale.data.as_deref())?;
     let mut narrator = Narrator::start();
     narrator.tell(format!(
