@@ -169,12 +169,10 @@ impl Cast {
 fn dearest(world: &World, count: u16) -> Vec<AssetId> {
     let mut assets: Vec<_> = world.assets.iter().filter(|asset| world.krw_market(asset.asset).is_some()).collect();
     assets.sort_by_key(|asset| (std::cmp::Reverse(asset.price_milli_krw), asset.asset));
-    assets
-        .iter()
-        .map(|asset| asset.asset)
-        .filter(|&asset| asset != WGT || world.markets.len() < 3)
-        .take(count.into())
-        .collect()
+    let dearest = assets.iter().map(|asset| asset.asset).filter(|&asset| asset != WGT);
+    let mut dearest: Vec<AssetId> = dearest.take(count.into()).collect();
+    dearest.sort_unstable();
+    dearest
 }
 
 /// Deals an amount among accounts, not evenly.

@@ -5,6 +5,7 @@
 
 pub mod actors;
 pub mod board;
+pub mod changes;
 pub mod crowd;
 pub mod live;
 pub mod prevention;
@@ -226,6 +227,25 @@ fn play(
     Ok(latency.expect("there were intervals"))
 }
 
+/// The first two, and how many more.
+fn listed(all: &[String]) -> String {
+    match all {
+        [first, second, rest @ ..] if rest.len() > 1 => format!("{first}, {second} and {} others", rest.len()),
+        _ => all.join(", "),
+    }
+}
+
+/// The first two falls, and what the others are between.
+fn falls_text(falls: &[Fall]) -> String {
+    let (first, rest) = falls.split_at(falls.len().min(2));
+    let mut text = first.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let percents = || rest.iter().map(Fall::percent);
+    if let (Some(least), Some(most)) = (percents().min(), percents().max()) {
+        text = format!("{text}; {} others by {least} to {most} %", rest.len());
+    }
+    text
+}
+
 /// From the freeze to the verified new epoch.
 fn repair(
     recovery: &mut Recovery<'_>,
@@ -249,6 +269,23 @@ fn repair(
     recovery.verify(narrator, report)
 }
 
+/// What was credited in error, in figures.
+fn payout_figures(world: &World, cast: &Cast, payout: &Payout) -> PayoutFigures {
+    let coins = |asset: AssetId, amount: Amount| {
+        let unit = 10_u64.pow(world.assets[usize::from(asset.0)].scale.into());
+        (world.symbol(asset), amount.0 as f64 / unit as f64)
+    };
+    let (meant, meant_amount) = coins(cast.right.asset, cast.right.total());
+    PayoutFigures {
+        recipients: cast.recipients.len(),
+        credited: payout.credited.iter().map(|&(asset, amount)| coins(asset, amount)).collect(),
+        worth_krw: payout.credited.iter().map(|&(asset, amount)| world.krw_of(asset, amount)).sum(),
+        meant: format!("{} {meant}", grouped(meant_amount as u64)),
+        cut: payout.before.0,
+        ..PayoutFigures::default()
+    }
+}
+
 /// The payout, the sale and the detection.
 fn the_error(
     live: &Live<'_>,
@@ -259,35 +296,24 @@ fn the_error(
 ) -> Result<Payout> {
     narrator.error_made();
     let payout = pay(live, &cast.wrong)?;
-    let coins = |asset: AssetId, amount: Amount| {
-        let unit = 10_u64.pow(live.world.assets[usize::from(asset.0)].scale.into());
-        (live.world.symbol(asset), amount.0 as f64 / unit as f64)
-    };
-    let worth = payout.credited.iter().map(|&(asset, amount)| live.world.krw_of(asset, amount)).sum();
+    report.payout = payout_figures(live.world, cast, &payout);
     let symbols: Vec<String> = payout.credited.iter().map(|&(asset, _)| live.world.symbol(asset)).collect();
-    let (meant, meant_amount) = coins(cast.right.asset, cast.right.total());
-    report.payout = PayoutFigures {
-        recipients: cast.recipients.len(),
-        credited: payout.credited.iter().map(|&(asset, amount)| coins(asset, amount)).collect(),
-        worth_krw: worth,
-        meant: format!("{} {meant}", grouped(meant_amount as u64)),
-        cut: payout.before.0,
-        ..PayoutFigures::default()
-    };
     let paid: u64 = payout.credited.iter().map(|(_, amount)| amount.0 / COIN).sum();
     narrator.tell(format!(
-        "error: {} {} credited to {} accounts instead of {} ({} KRW, paid from nothing: no control is on)",
+        "error: {} {} credited to {} accounts instead of {}: worth {} KRW, paid from nothing, for no control is on",
         grouped(paid),
-        symbols.join(", "),
+        listed(&symbols),
         cast.recipients.len(),
         report.payout.meant,
-        grouped(worth)
+        grouped(report.payout.worth_krw)
     ));
     let mut sale = sell(live, scenario, cast)?;
     narrator.tell(format!(
         "{} of them have sold {} for {} KRW",
         cast.sellers.len(),
-        sale.sold.iter().map(|(symbol, coins)| format!("{coins:.0} {symbol}")).collect::<Vec<_>>().join(", "),
+        listed(
+            &sale.sold.iter().map(|(symbol, coins)| format!("{} {symbol}", grouped(*coins as u64))).collect::<Vec<_>>()
+        ),
         grouped(sale.proceeds_krw)
     ));
     report.falls = cast
@@ -299,8 +325,7 @@ fn the_error(
             Some(Fall { market, before, lowest })
         })
         .collect();
-    let falls: Vec<String> = report.falls.iter().map(ToString::to_string).collect();
-    narrator.tell(format!("prices: {}", falls.join("; ")));
+    narrator.tell(format!("prices: {}", falls_text(&report.falls)));
     live.wait(scenario.unnoticed)?;
     withdraw_late(live, scenario, cast, &mut sale)?;
     narrator.tell(format!(
@@ -360,6 +385,7 @@ fn reopen(
         .auction
         .prices
         .iter()
+        .take(2)
         .map(|opening| {
             let show = |price: Option<f64>| price.map_or_else(|| "none".to_owned(), |price| grouped(price as u64));
             format!("{} at {} (indicative {})", opening.market, show(opening.opened), show(opening.indicative))

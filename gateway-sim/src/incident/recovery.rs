@@ -2,6 +2,7 @@
 //! library's; here it is timed, told and reported.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -10,10 +11,12 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use engine::{
     command::Command,
+    exchange::Exchange,
+    journal::FileStorage,
     pipeline::Handle,
     recovery::{
-        Applied, Approval, Branch, Edits, Plan, SecretKey, Strategy, Suspects, Timeline, Trace, evaluate, make_plan,
-        trace,
+        Applied, Approval, Branch, Edits, EpochFile, EpochName, Plan, SecretKey, Strategy, Suspects, Timeline, Trace,
+        evaluate, make_plan, trace,
     },
     types::{AccountId, Amount, AssetId, Cause, ExternalId, MarketId, OperatorId, Sequence, Timestamp},
 };
@@ -21,6 +24,7 @@ use engine::{
 use super::{
     BANK, Narrator, StrategyName,
     actors::{CLERK, Cast, Payout},
+    changes::changes,
     live::{Live, accepted},
     milliseconds,
     prevention::SUPERVISOR,
@@ -330,14 +334,17 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    /// Reads the new epoch back as any reader would, and holds it against what was planned.
+    /// Reads back what the new epoch begins with, checks it, and holds it against what was planned and applied.
     ///
     /// # Errors
-    /// When the journal cannot be read, or an invariant is broken.
-    pub fn verify(&mut self, narrator: &mut Narrator, report: &mut IncidentReport) -> Result<()> {
+    /// When it cannot be read, or breaks an invariant.
+    pub fn verify(&self, narrator: &mut Narrator, report: &mut IncidentReport) -> Result<()> {
         let applied = self.applied.as_ref().context("nothing was applied yet")?;
         let begun = Instant::now();
-        let exchange = self.timeline.at(applied.sequence)?;
+        let storage = FileStorage::read_only(self.timeline.directory());
+        let name = EpochName { epoch: applied.epoch, sequence: applied.sequence };
+        let file = EpochFile::read(&storage, name)?;
+        let exchange = Exchange::from_canonical_state(&file.state, applied.sequence, 0)?;
         if let Err(broken) = exchange.check_invariants() {
             bail!("the new epoch breaks an invariant: {broken}");
         }
@@ -345,8 +352,13 @@ impl<'a> Recovery<'a> {
         let read = exchange.state_hash();
         report.phases_ms.verify = milliseconds(begun.elapsed());
         report.conserved &= conserved;
+        report.compare(
+            "the branch at the halt, in the file of the new epoch",
+            &file.header.state_at_halt,
+            &file.plan.state,
+        );
         if let Some(state) = &applied.state {
-            report.compare("the new epoch, read back from the journal", &read, state);
+            report.compare("what the new epoch begins with, read back from the disk", &read, state);
         }
         narrator.tell(format!("verified in {:.0} ms: invariants hold, hashes are equal", report.phases_ms.verify));
         Ok(())
@@ -399,18 +411,27 @@ impl<'a> Recovery<'a> {
                 return StrategyRow { name: name.to_string(), refused, ..StrategyRow::default() };
             }
         };
+        let changes = changes(&branch);
+        let innocent = changes.accounts.iter().filter(|account| !self.cast.recipients.contains(account)).count();
+        let mut shortfall: BTreeMap<AssetId, u64> = BTreeMap::new();
+        for (_, asset, amount) in branch.exchange.receivables() {
+            *shortfall.entry(asset).or_default() += amount.0;
+        }
+        let world = self.live.world;
         StrategyRow {
             name: name.to_string(),
+            accounts_changed: changes.accounts.len() as u64,
+            innocent_changed: innocent as u64,
+            orders_restored: changes.orders_restored,
+            orders_lost: changes.orders_lost,
+            orders_requeued: changes.orders_requeued,
             trades_voided: branch.busted.len() as u64,
             trades_new: branch.new_fills.len() as u64,
             state_hash: branch.exchange.state_hash().to_string(),
             conserved: sums_to_zero(&branch.exchange),
             seconds: begun.elapsed().as_secs_f64(),
-            shortfall_krw: branch
-                .exchange
-                .receivables()
-                .map(|(_, asset, amount)| self.live.world.krw_of(asset, amount))
-                .sum(),
+            shortfall_krw: shortfall.iter().map(|(&asset, &amount)| world.krw_of(asset, Amount(amount))).sum(),
+            shortfall: shortfall.into_iter().map(|(asset, amount)| (world.symbol(asset), amount)).collect(),
             ..StrategyRow::default()
         }
     }

@@ -103,7 +103,7 @@ pub struct Phases {
     pub plan: f64,
     /// From the approved plan until the new epoch is durable and its state in force.
     pub apply: f64,
-    /// Invariants, and the new state held against one recomputed from parent and plan.
+    /// The new state read back: invariants, and hashes held against plan and application.
     pub verify: f64,
     /// Opening for the auction, and uncrossing it.
     pub reopen: f64,
@@ -483,7 +483,7 @@ pub fn phases(text: &mut String, phases: &Phases, auction_seconds: f64) {
         ("trace", trace, "who got what, and where it is now"),
         ("plan", plan, "the chosen strategy on a branch, twice by independent replays"),
         ("apply", apply, "signatures checked, one committing record, the new state in force"),
-        ("verify", verify, "invariants; the state again from the parent and the plan"),
+        ("verify", verify, "what the new epoch begins with read back: hashes, invariants"),
         ("reopen", reopen, "the corrections acknowledged, the auction opened and uncrossed"),
         ("total", total, "halt to reopened"),
     ];
@@ -538,10 +538,16 @@ fn load(text: &mut String, report: &IncidentReport) {
     text.push('\n');
 }
 
-/// A price that fell, for people.
+impl Fall {
+    /// By how many percent.
+    #[must_use]
+    pub fn percent(&self) -> u64 {
+        (100.0 - self.lowest / self.before * 100.0).round() as u64
+    }
+}
+
 impl fmt::Display for Fall {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = 100.0 - self.lowest / self.before * 100.0;
-        write!(formatter, "{} {} to {} (-{percent:.0} %)", self.market, price(self.before), price(self.lowest))
+        write!(formatter, "{} {} to {} (-{} %)", self.market, price(self.before), price(self.lowest), self.percent())
     }
 }

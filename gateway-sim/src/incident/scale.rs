@@ -30,6 +30,7 @@ use super::{
     crowd::Crowd,
     empty_report, finish,
     live::Live,
+    payout_figures,
     recovery::{Operators, Recovery},
     reopen, repair,
     report::{IncidentReport, phases},
@@ -153,7 +154,7 @@ pub fn run(scale: &Scale) -> Result<ScaleReport> {
         scale.markets,
         scale.seed
     );
-    report.incident.payout.cut = payout.before.0;
+    report.incident.payout = payout_figures(&world, &cast, &payout);
     let ((latency, recovered), crowded) = Live::go_on(&session, &world, &board, RATE, crowds, |live| {
         let incident = &mut report.incident;
         let mut recovery = Recovery::begin(live, &payout, &cast)?;
