@@ -16,6 +16,7 @@ mod history;
 mod lots;
 mod opening;
 mod plan;
+pub mod report;
 mod snapshots;
 mod timeline;
 mod trace;
