@@ -19,6 +19,7 @@ mod lots;
 mod opening;
 mod plan;
 mod reach;
+pub mod report;
 mod snapshots;
 mod timeline;
 mod trace;
