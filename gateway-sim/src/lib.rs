@@ -5,6 +5,7 @@
 pub mod arguments;
 pub mod arrivals;
 pub mod flow;
+pub mod incident;
 pub mod load;
 pub mod machine;
 pub mod market_data;

@@ -4,6 +4,7 @@
 
 use std::{
     path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
     thread::{self, ScopedJoinHandle},
     time::Duration,
 };
@@ -27,14 +28,14 @@ use crate::{
 };
 
 /// From the end of the setup until the first command is due.
-const LEAD: Duration = Duration::from_millis(20);
+pub(crate) const LEAD: Duration = Duration::from_millis(20);
 /// After so many commands of one gateway the others have their turn and the clock is read again.
 const BURST: usize = 64;
 /// A sleep takes about this much longer than asked.
 const SLEEP_EXCESS_NS: u64 = 60_000;
 /// How long the generator sleeps when a core must be left to the exchange; yielding instead takes the core from it
 /// (at 200,000 per second on two busy cores the median end to end was 0.2 ms with sleeps, 4 to 12 ms with yields).
-const NAP: Duration = Duration::from_micros(20);
+pub(crate) const NAP: Duration = Duration::from_micros(20);
 const LATE_MAX_NS: u64 = 600_000_000_000;
 
 /// What is run.
@@ -96,11 +97,11 @@ pub fn run(load: &Load) -> Result<Report> {
     let threads = generator_threads(load);
     let clock = session.pipeline.clock();
     let start = Timestamp(clock.now().0 + LEAD.as_nanos() as u64);
-    let mut groups: Vec<Generator> =
+    let mut groups: Vec<Generator<'_, Flow>> =
         (0..threads).map(|_| Generator::new(clock.clone(), start, load.config.topology.workers() + threads)).collect();
     for (number, flow) in flows.into_iter().enumerate() {
         let gateway = session.pipeline.gateway(Cause::session(number as u32 + 1))?;
-        groups[number % threads].lanes.push(Lane::new(gateway, flow, load.timetable.arrivals(number as u32)));
+        groups[number % threads].add(gateway, flow, load.timetable.arrivals(number as u32));
     }
     let mut progress = Progress::start("commands", load.timetable.expected());
     let sent = thread::scope(|scope| -> Result<Sent> {
@@ -161,7 +162,7 @@ fn generator_threads(load: &Load) -> usize {
     spare.clamp(1, load.timetable.gateways as usize)
 }
 
-fn set_up(session: &Session, mut gateway: Gateway, setup: &[Command]) -> Result<()> {
+pub(crate) fn set_up(session: &Session, mut gateway: Gateway, setup: &[Command]) -> Result<()> {
     for &command in setup {
         loop {
             match gateway.submit(command) {
@@ -174,7 +175,7 @@ fn set_up(session: &Session, mut gateway: Gateway, setup: &[Command]) -> Result<
     await_published(session, setup.len() as u64)
 }
 
-fn await_published(session: &Session, commands: u64) -> Result<()> {
+pub(crate) fn await_published(session: &Session, commands: u64) -> Result<()> {
     while session.pipeline.counters().commands < commands {
         if session.pipeline.failure().is_some() {
             return Err(session.failure());
@@ -195,35 +196,55 @@ fn watch<T>(session: &Session, running: &[ScopedJoinHandle<'_, T>], setup: u64, 
     }
 }
 
+/// Where a gateway's commands come from.
+pub(crate) trait Source {
+    /// The next command; there always is one.
+    fn next_command(&mut self) -> Command;
+}
+
+impl Source for Flow {
+    #[inline]
+    fn next_command(&mut self) -> Command {
+        Self::next_command(self)
+    }
+}
+
 /// What a generator did.
-#[derive(Debug)]
-struct Sent {
-    commands: u64,
-    busy: u64,
-    busy_commands: u64,
-    late: Histogram<u64>,
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Commands that were taken.
+    pub commands: u64,
+    /// How often a gateway was told `Busy`.
+    pub busy: u64,
+    /// How many commands were told so at least once.
+    pub busy_commands: u64,
+    /// Commands that were told `Halted`, and dropped.
+    pub halted: u64,
+    /// Actual minus intended submission.
+    pub late: Histogram<u64>,
 }
 
 impl Default for Sent {
     fn default() -> Self {
         let late = Histogram::new_with_bounds(1, LATE_MAX_NS, 3).expect("the bounds are in order");
-        Self { commands: 0, busy: 0, busy_commands: 0, late }
+        Self { commands: 0, busy: 0, busy_commands: 0, halted: 0, late }
     }
 }
 
 impl Sent {
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.commands += other.commands;
         self.busy += other.busy;
         self.busy_commands += other.busy_commands;
+        self.halted += other.halted;
         self.late.add(&other.late).expect("the bounds are the same");
     }
 }
 
 /// One gateway with its flow and its schedule.
-struct Lane {
+struct Lane<S> {
     gateway: Gateway,
-    flow: Flow,
+    source: S,
     arrivals: Arrivals,
     /// When the next command is due, from the start.
     due: Option<u64>,
@@ -231,19 +252,14 @@ struct Lane {
     busy: Option<Command>,
 }
 
-impl Lane {
-    fn new(gateway: Gateway, flow: Flow, mut arrivals: Arrivals) -> Self {
-        let due = arrivals.next();
-        Self { gateway, flow, arrivals, due, busy: None }
-    }
-
-    /// Sends what is due; returns whether the gateway is busy.
-    fn send(&mut self, start: Timestamp, now: u64, sent: &mut Sent) -> Result<bool, SubmitError> {
+impl<S: Source> Lane<S> {
+    /// Sends what is due; returns whether the gateway is busy. What an exchange that may be halted does not take is dropped.
+    fn send(&mut self, start: Timestamp, now: u64, may_halt: bool, sent: &mut Sent) -> Result<bool, SubmitError> {
         for _ in 0..BURST {
             let Some(due) = self.due.filter(|&due| due <= now) else { break };
             let (command, again) = match self.busy.take() {
                 Some(command) => (command, true),
-                None => (self.flow.next_command(), false),
+                None => (self.source.next_command(), false),
             };
             match self.gateway.submit_at(command, Timestamp(start.0 + due)) {
                 Ok(_) => {
@@ -257,6 +273,10 @@ impl Lane {
                     self.busy = Some(command);
                     return Ok(true);
                 }
+                Err(SubmitError::Halted) if may_halt => {
+                    sent.halted += 1;
+                    self.due = self.arrivals.next();
+                }
                 Err(closed) => return Err(closed),
             }
         }
@@ -265,26 +285,45 @@ impl Lane {
 }
 
 /// One thread that serves some of the gateways.
-struct Generator {
+pub(crate) struct Generator<'a, S> {
     clock: Clock,
     start: Timestamp,
-    lanes: Vec<Lane>,
+    lanes: Vec<Lane<S>>,
     /// Whether there is a core for each busy thread: then waiting may use this one's up.
     may_spin: bool,
+    /// Ends the load before its schedule does; with it the exchange may also be halted in between.
+    stop: Option<&'a AtomicBool>,
 }
 
-impl Generator {
-    fn new(clock: Clock, start: Timestamp, busy_threads: usize) -> Self {
-        Self { clock, start, lanes: Vec::new(), may_spin: busy_threads < machine::cores() }
+impl<'a, S: Source> Generator<'a, S> {
+    /// A generator whose schedules count from `start`, in a process with so many busy threads, this one included.
+    pub(crate) fn new(clock: Clock, start: Timestamp, busy_threads: usize) -> Self {
+        Self { clock, start, lanes: Vec::new(), may_spin: busy_threads < machine::cores(), stop: None }
     }
 
-    fn run(mut self) -> Result<Sent, SubmitError> {
+    /// Goes on until `stop` is set, and takes no offence at a halt.
+    pub(crate) fn until(mut self, stop: &'a AtomicBool) -> Self {
+        self.stop = Some(stop);
+        self
+    }
+
+    /// Serves another gateway.
+    pub(crate) fn add(&mut self, gateway: Gateway, source: S, mut arrivals: Arrivals) {
+        let due = arrivals.next();
+        self.lanes.push(Lane { gateway, source, arrivals, due, busy: None });
+    }
+
+    /// Sends until the schedules end.
+    pub(crate) fn run(mut self) -> Result<Sent, SubmitError> {
         let mut sent = Sent::default();
         loop {
+            if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+                return Ok(sent);
+            }
             let mut busy = false;
             if let Some(now) = self.clock.now().0.checked_sub(self.start.0) {
                 for lane in &mut self.lanes {
-                    busy |= lane.send(self.start, now, &mut sent)?;
+                    busy |= lane.send(self.start, now, self.stop.is_some(), &mut sent)?;
                 }
             }
             let Some(next) = self.lanes.iter().filter_map(|lane| lane.due).min() else { return Ok(sent) };

@@ -4,7 +4,7 @@
 use std::{
     fs::OpenOptions,
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -12,20 +12,74 @@ use anyhow::{Context as _, Result};
 use engine::pipeline::PipelineError;
 use gateway_sim::{
     arguments::{Arguments, Task},
+    incident::{
+        self,
+        report::IncidentReport,
+        scale::{self, ScaleReport},
+    },
     load, replay,
-    report::Report,
+    report::{Report, write_json},
 };
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const STATE_HASH_DIFFERS: u8 = 3;
 
+/// What a run came to.
+enum Outcome {
+    Run(Box<Report>),
+    Incident(Box<IncidentReport>),
+    Scale(Box<ScaleReport>),
+}
+
+impl Outcome {
+    fn is_right(&self) -> bool {
+        match self {
+            Self::Run(report) => report.reopened_to_the_same_state(),
+            Self::Incident(report) => report.is_right(),
+            Self::Scale(report) => report.is_right(),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Run(report) => report.to_string(),
+            Self::Incident(report) => report.to_string(),
+            Self::Scale(report) => report.to_string(),
+        }
+    }
+
+    fn write_json(&self, path: &Path) -> Result<()> {
+        match self {
+            Self::Run(report) => write_json(report, path),
+            Self::Incident(report) => write_json(report, path),
+            Self::Scale(report) => write_json(report, path),
+        }
+    }
+
+    /// What is wrong, when something is.
+    fn fault(&self) -> &'static str {
+        let incident = match self {
+            Self::Run(_) => {
+                return "the exchange opened again from its journal has another state than the one shut down";
+            }
+            Self::Incident(report) => report,
+            Self::Scale(report) => &report.incident,
+        };
+        if incident.conserved {
+            "a state that was computed twice came out differently; see above"
+        } else {
+            "money was made or lost; see above"
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let (task, json) = Arguments::task();
     match run(&task, json) {
-        Ok(report) if report.reopened_to_the_same_state() => ExitCode::SUCCESS,
-        Ok(_) => {
-            eprintln!("error: the exchange opened again from its journal has another state than the one shut down");
+        Ok(outcome) if outcome.is_right() => ExitCode::SUCCESS,
+        Ok(outcome) => {
+            eprintln!("error: {}", outcome.fault());
             ExitCode::from(STATE_HASH_DIFFERS)
         }
         Err(error) => {
@@ -52,8 +106,13 @@ fn describe(error: &anyhow::Error) -> String {
     text
 }
 
-fn run(task: &Task, json: Option<PathBuf>) -> Result<Report> {
-    if let Some(path) = &json {
+fn run(task: &Task, json: Option<PathBuf>) -> Result<Outcome> {
+    let html = match task {
+        Task::Incident(incident) => Some(&incident.html),
+        Task::Scale(scale) => scale.html.as_ref(),
+        _ => None,
+    };
+    for path in json.iter().chain(html) {
         // Rather now than after the run.
         OpenOptions::new()
             .create(true)
@@ -61,18 +120,20 @@ fn run(task: &Task, json: Option<PathBuf>) -> Result<Report> {
             .open(path)
             .with_context(|| format!("cannot write the report to {}", path.display()))?;
     }
-    let report = match task {
-        Task::Load(load) => load::run(load)?,
-        Task::Replay(replay) => replay::run(replay)?,
+    let outcome = match task {
+        Task::Load(load) => Outcome::Run(Box::new(load::run(load)?)),
+        Task::Replay(replay) => Outcome::Run(Box::new(replay::run(replay)?)),
+        Task::Incident(incident) => Outcome::Incident(Box::new(incident::run(incident)?)),
+        Task::Scale(scale) => Outcome::Scale(Box::new(scale::run(scale)?)),
     };
     // Whoever reads may have read enough.
-    if let Err(error) = write!(io::stdout(), "{report}")
+    if let Err(error) = write!(io::stdout(), "{}", outcome.text())
         && error.kind() != io::ErrorKind::BrokenPipe
     {
         return Err(error).context("cannot print the report");
     }
     if let Some(path) = &json {
-        report.write_json(path)?;
+        outcome.write_json(path)?;
     }
-    Ok(report)
+    Ok(outcome)
 }

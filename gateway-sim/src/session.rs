@@ -1,14 +1,15 @@
 //! One exchange from its first command to its reopening: what a load and a replay have in common.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use engine::{
-    exchange::Exchange,
-    pipeline::{Config, Counters, Latency, Pipeline},
+    exchange::{Exchange, StateHash},
+    pipeline::{Config, Counters, Latency, Pipeline, Recovered},
     recovery::Timeline,
 };
 use tempfile::TempDir;
@@ -72,6 +73,16 @@ impl Session {
         Ok(Self { pipeline, config, path, temporary })
     }
 
+    /// Goes on with the exchange in `path`.
+    ///
+    /// # Errors
+    /// When the directory cannot be used or the exchange cannot start.
+    pub fn open(path: &Path, config: Config) -> Result<Self> {
+        let pipeline = Pipeline::open(path, config.clone())
+            .with_context(|| format!("cannot start the exchange in {}", path.display()))?;
+        Ok(Self { pipeline, config, path: path.to_owned(), temporary: None })
+    }
+
     /// Why the exchange takes no more commands, as an error.
     #[must_use]
     pub fn failure(&self) -> anyhow::Error {
@@ -79,19 +90,17 @@ impl Session {
         anyhow::anyhow!("the exchange stopped during the run: {reason}")
     }
 
-    /// Shuts the exchange down, checks it, and opens it again from its journal.
+    /// Shuts the exchange down, checks it, opens it again from its journal, and replays all of that.
     ///
     /// # Errors
     /// When the exchange has failed, breaks an invariant, or cannot be opened again.
-    pub fn finish(self, title: String, measured: &Measured) -> Result<(Report, Exchange)> {
+    pub fn close(self) -> Result<Closed> {
         let Self { pipeline, config, path, temporary } = self;
         let stopped = pipeline.shutdown().context("the exchange failed")?;
         if let Err(broken) = stopped.exchange.check_invariants() {
             bail!("the exchange broke an invariant: {broken}");
         }
         let file_system = file_system_of(&path);
-        let (topology, wait, durability) =
-            (config.topology.to_string(), config.wait.to_string(), config.durability.to_string());
         let begun = Instant::now();
         let mut progress: Option<Progress> = None;
         let last = stopped.exchange.last_sequence();
@@ -114,8 +123,31 @@ impl Session {
             replay_commands += 1;
         }
         let replay_seconds = begun.elapsed().as_secs_f64();
+        let replayed = replay.exchange().state_hash();
+        let recomputed = recompute(&path)?;
         drop(temporary);
+        Ok(Closed {
+            state_hash: stopped.exchange.state_hash(),
+            exchange: stopped.exchange,
+            recovered,
+            replayed,
+            recomputed,
+            reopen_seconds,
+            replay_seconds,
+            replay_commands,
+            directory: path.display().to_string(),
+            file_system,
+        })
+    }
 
+    /// As [`close`](Self::close), and reports.
+    ///
+    /// # Errors
+    /// As `close`.
+    pub fn finish(self, title: String, measured: &Measured) -> Result<(Report, Exchange)> {
+        let (topology, wait, durability) =
+            (self.config.topology.to_string(), self.config.wait.to_string(), self.config.durability.to_string());
+        let closed = self.close()?;
         let Measured { before, after, seconds, latency } = measured;
         let commands = after.commands - before.commands;
         let report = Report {
@@ -125,8 +157,8 @@ impl Session {
             topology,
             wait,
             durability,
-            directory: path.display().to_string(),
-            file_system,
+            directory: closed.directory,
+            file_system: closed.file_system,
             setup_commands: before.commands,
             commands,
             events: after.events - before.events,
@@ -136,19 +168,72 @@ impl Session {
             commands_per_second: if *seconds > 0.0 { commands as f64 / seconds } else { 0.0 },
             stages: latency.into(),
             end_to_end_ns: (&latency.end_to_end).into(),
-            state_hash: stopped.exchange.state_hash().to_string(),
-            state_hash_reopened: recovered.state_hash.to_string(),
-            reopen_seconds,
-            reopen_snapshot: recovered.snapshot.map(|snapshot| snapshot.sequence.0),
-            reopen_replayed: recovered.replayed,
-            state_hash_replayed: replay.exchange().state_hash().to_string(),
-            replay_seconds,
-            replay_commands,
+            state_hash: closed.state_hash.to_string(),
+            state_hash_reopened: closed.recovered.state_hash.to_string(),
+            reopen_seconds: closed.reopen_seconds,
+            reopen_snapshot: closed.recovered.snapshot.map(|snapshot| snapshot.sequence.0),
+            reopen_replayed: closed.recovered.replayed,
+            state_hash_replayed: closed.replayed.to_string(),
+            replay_seconds: closed.replay_seconds,
+            replay_commands: closed.replay_commands,
             load: None,
             replay: None,
             oracle: None,
             rejected: None,
         };
-        Ok((report, stopped.exchange))
+        Ok((report, closed.exchange))
     }
+
+    /// The directory of the journal.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// An exchange that was shut down, opened again and replayed.
+#[derive(Debug)]
+pub struct Closed {
+    /// The final state.
+    pub exchange: Exchange,
+    /// Its hash.
+    pub state_hash: StateHash,
+    /// What was found when it was opened again.
+    pub recovered: Recovered,
+    /// The hash of the state to which all commands lead, replayed from the first.
+    pub replayed: StateHash,
+    /// The same where the first state of each later epoch is not read but computed from its parent and its plan; `None` when
+    /// there is one epoch.
+    pub recomputed: Option<StateHash>,
+    /// How long opening took.
+    pub reopen_seconds: f64,
+    /// How long the replay took.
+    pub replay_seconds: f64,
+    /// Of how many commands.
+    pub replay_commands: u64,
+    /// Where the journal was.
+    pub directory: String,
+    /// On what file system.
+    pub file_system: String,
+}
+
+/// Replays a history from its first command without the files that hold the first states of its epochs.
+fn recompute(path: &Path) -> Result<Option<StateHash>> {
+    let all: Vec<PathBuf> = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    let is_epoch = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "epoch");
+    if !all.iter().any(is_epoch) {
+        return Ok(None);
+    }
+    // Beside the journal, so that its files need not be copied.
+    let aside = tempfile::Builder::new().prefix(".gateway-sim-").tempdir_in(path.parent().unwrap_or(path))?;
+    for file in all.iter().filter(|file| !is_epoch(file) && file.is_file()) {
+        let Some(name) = file.file_name() else { continue };
+        let link = aside.path().join(name);
+        if fs::hard_link(file, &link).is_err() {
+            fs::copy(file, &link).with_context(|| format!("cannot copy {}", file.display()))?;
+        }
+    }
+    let mut replay = Timeline::open(aside.path())?.replay()?;
+    while replay.skip()?.is_some() {}
+    Ok(Some(replay.exchange().state_hash()))
 }

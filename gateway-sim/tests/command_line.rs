@@ -24,6 +24,15 @@ fn wrong_usage_is_explained() {
         (&["replay", "--format", "itch", "flow.csv"], "[possible values: lobster, bitstamp]"),
         (&["replay", "--format", "lobster"], "<FILE>"),
         (&["launch"], "launch"),
+        (&["incident"], "<COMMAND>"),
+        (&["incident", "mtgox"], "mtgox"),
+        (&["incident", "coinzest", "--accounts", "10"], "10 is not in 1000.."),
+        (&["incident", "coinzest", "--markets", "72"], "--markets 72 is too many for coinzest: it has at most 71"),
+        (&["incident", "bithumb", "--markets", "11"], "--markets 11 is too many for bithumb: it has at most 10"),
+        (&["incident", "coinzest", "--strategy", "pray"], "[possible values: rewind, excise, bust, compensate]"),
+        (&["incident", "coinzest", "--haste", "0"], "0 is not in 1..=100"),
+        (&["incident", "scale", "--commands", "0"], "'--commands <COMMANDS>': 0 is not in 1.."),
+        (&["--haste", "many"], "'many'"),
         (&["--rate", "5", "replay", "--format", "lobster", "flow.csv"], "cannot be used with"),
     ];
     let directory = tempdir().unwrap();
@@ -53,6 +62,9 @@ fn a_report_that_cannot_be_written_fails_before_the_run() {
     let run = gateway_sim(directory.path(), &["--json", "missing/report.json"]);
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.contains("cannot write the report to missing/report.json"), "{}", run.stderr);
+    let run = gateway_sim(directory.path(), &["--html", "missing/report.html"]);
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains("cannot write the report to missing/report.html"), "{}", run.stderr);
 }
 
 #[test]

@@ -51,13 +51,6 @@ fn with_one_gateway_the_seed_determines_the_state() {
 }
 
 #[test]
-fn without_a_command_it_runs_a_load() {
-    let directory = tempdir().unwrap();
-    let (text, _) = report_of(directory.path(), &SMALL);
-    assert!(text.starts_with("load: 5,000 commands per second for 1 s"), "{text}");
-}
-
-#[test]
 fn a_given_directory_is_kept_and_not_used_again() {
     let directory = tempdir().unwrap();
     report_of(directory.path(), &with(&["--data", "journal"]));

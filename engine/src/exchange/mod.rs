@@ -162,10 +162,16 @@ impl Exchange {
         events: &mut impl EventSink,
     ) {
         assert!(sequence > self.last, "sequence {sequence} does not follow {}", self.last);
-        *self = replacement;
+        *self = replacement.beginning_at(sequence);
+        corrections.iter().for_each(|event| events.emit(*event));
+    }
+
+    /// The same state, ready to go on behind the start of an epoch at `sequence`.
+    #[must_use]
+    pub fn beginning_at(mut self, sequence: Sequence) -> Self {
         self.last = sequence;
         self.risk.begins_at(sequence);
-        corrections.iter().for_each(|event| events.emit(*event));
+        self
     }
 
     /// The last sequence applied, 0 before the first.

@@ -769,7 +769,9 @@ impl Risk {
         self.next_timer = self.payouts.next_lock().map_or(NEVER, |(due, _)| due);
     }
 
-    pub(super) const fn next_timer(&self) -> Option<Timestamp> {
+    /// When the next lock ends, if there is one.
+    #[must_use]
+    pub const fn next_timer(&self) -> Option<Timestamp> {
         if self.next_timer.0 == NEVER.0 { None } else { Some(self.next_timer) }
     }
 

@@ -169,6 +169,15 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// What the journal holds cannot be gone over: the state that an epoch begins with is not to be had.
+    #[error("the epoch that begins at sequence {sequence} cannot be entered: {source}")]
+    Epoch {
+        /// Where it begins.
+        sequence: Sequence,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A later version wrote the journal.
     #[error("{file} has format {format}: this version reads format 1 only, take a later one")]
     Format {

@@ -8,6 +8,7 @@
 //! 00000003.preparing   being filled with zeros; removed when the journal is opened
 //! 00000001-00000000000000012345.snapshot            the state at a sequence, see [`snapshot`]
 //! 00000001-00000000000000012345.snapshot.writing    being written; removed when the journal is opened
+//! 00000002-00000000000000023456.epoch               how an epoch began; see [`recovery`](crate::recovery)
 //! ACCEPTED-LOSSES      what an operator has given up, see [`loss`]
 //! 00000002.1.lost      a segment that was given up
 //! PRUNED               which segments were removed, see [`prune()`]
@@ -53,6 +54,7 @@
 mod background;
 mod error;
 pub mod layout;
+mod look_back;
 pub mod loss;
 mod opening;
 mod prune;
@@ -67,6 +69,7 @@ mod writer;
 use std::{fmt, str::FromStr, time::Duration};
 
 pub use error::{Damage, JournalError, OpenError};
+pub use look_back::{EpochStart, epoch_starts, journal_id, look_back};
 pub use loss::{AcceptedLoss, LossError};
 pub use opening::Opening;
 pub use prune::{Genesis, PruneError, Pruning, prune};

@@ -108,6 +108,23 @@ impl<S: Storage> JournalReader<S> {
         }
     }
 
+    /// Passes over what is left of the block whose commands are being handed out.
+    pub(super) fn finish_block(&mut self) -> Result<(), OpenError> {
+        while self.scan.head().sequence < self.scan.sequence() {
+            self.try_next()?;
+        }
+        Ok(())
+    }
+
+    /// Passes over the next block, whose sectors and place are verified; `false` when there is none that is complete.
+    pub(super) fn skip_block(&mut self) -> Result<bool, OpenError> {
+        let found = self.scan.next_block_shared()?;
+        if found {
+            self.scan.pass_block();
+        }
+        Ok(found)
+    }
+
     fn try_next(&mut self) -> Result<Option<SequencedCommand>, OpenError> {
         loop {
             if let Some(command) = self.scan.next_in_block()? {

@@ -331,6 +331,13 @@ impl<S: Storage> Scan<S> {
         Ok(command)
     }
 
+    /// Passes over what is left of the block being handed out.
+    pub fn pass_block(&mut self) {
+        self.records_left = 0;
+        self.sequence = self.block_head.sequence;
+        self.head = self.block_head;
+    }
+
     /// Reads the next block when nobody else writes, or finds out how the journal ends.
     pub fn next_block_alone(&mut self) -> Result<Option<Tail>, OpenError> {
         let place = self.place.clone();
@@ -715,7 +722,7 @@ impl<S: Storage> Scan<S> {
 }
 
 /// The indexes of the segments that history is in, which follow each other from the first.
-fn listing<S: Storage>(storage: &S) -> Result<Vec<u32>, OpenError> {
+pub(super) fn listing<S: Storage>(storage: &S) -> Result<Vec<u32>, OpenError> {
     let nothing = Sequence(0);
     let mut indexes = storage.segments().map_err(|source| io_error(storage, None, 0, nothing, source))?;
     let first = Record::read(storage)?.map_or(0, |record| record.before);
@@ -743,6 +750,16 @@ pub(super) fn read_header<S: Storage>(storage: &S, index: u32) -> Result<Segment
     let mut scan = Scan::unstarted(storage.clone(), Access::Read, index)?;
     let place = scan.place.clone();
     scan.segment_header(&place)?.ok_or_else(|| scan.damaged(&place, 0, Damage::AfterHole))
+}
+
+/// Reads the header of one segment; `None` when none is written yet, or its write may be under way.
+pub(super) fn header_if_begun<S: Storage>(storage: &S, index: u32) -> Result<Option<SegmentHeader>, OpenError> {
+    let mut scan = Scan::unstarted(storage.clone(), Access::Read, index)?;
+    let place = scan.place.clone();
+    match scan.segment_header(&place) {
+        Err(error) if is_sector_damage(&error) && !scan.has_begun(index + 1)? => Ok(None),
+        header => header,
+    }
 }
 
 /// What could also be a write under way.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     event::{Event, EventSink},
     exchange::Exchange,
-    types::{Sequence, Timestamp},
+    types::{Digest, Sequence, Timestamp},
 };
 
 /// The matcher's histograms follow risk's.
@@ -103,7 +103,9 @@ impl Poll for Core {
             let input = self.input.get(done).expect("counted as readable");
             run.count(input.sequenced.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
             let mut sink = CommandSink::new(&mut self.output, input, now);
-            if is_timed(input.sequence) {
+            if let Some(digest) = input.begins_epoch() {
+                begin_epoch(&self.shared, &mut self.exchange, input.sequence, digest, &mut sink);
+            } else if is_timed(input.sequence) {
                 let before = self.shared.clock.now();
                 let decision = self.exchange.decide(input.sequence, input.time, &input.command);
                 let between = self.shared.clock.now();
@@ -121,6 +123,7 @@ impl Poll for Core {
         }
         run.finish(started.0, |wait, count| self.latency.record(WAIT, wait, count));
         self.input.release(done);
+        self.shared.set_next_timer(self.exchange.next_timer());
         Progress::Worked
     }
 
@@ -134,6 +137,21 @@ impl Poll for Core {
             || (self.output.is_flushed()
                 && (self.input.readable() > 0 || (self.input.is_finished() && self.answers.is_empty())))
     }
+}
+
+/// Goes on from the state that was laid down.
+#[cold]
+fn begin_epoch(
+    shared: &Shared,
+    exchange: &mut Exchange,
+    sequence: Sequence,
+    digest: Digest,
+    sink: &mut CommandSink<'_>,
+) {
+    let risk = shared.take_risk(sequence, digest);
+    let (matcher, corrections) = shared.take_matcher(sequence, digest);
+    let replacement = Exchange::from_parts(risk, matcher, exchange.last_sequence());
+    exchange.start_epoch(sequence, replacement, &corrections, sink);
 }
 
 /// Numbers a command's events, and marks the last.

@@ -18,7 +18,7 @@ use crate::{
     event::NoEvents,
     exchange::Exchange,
     journal::{FileStorage, JournalReader, snapshot},
-    recovery::save_snapshot,
+    recovery::{Epochs, save_snapshot, step},
     types::{Sequence, Timestamp},
 };
 
@@ -89,6 +89,7 @@ impl Following {
     fn run(mut self, stop: &AtomicBool) -> Result<(), String> {
         let mut reader = JournalReader::open_at(self.storage.clone(), self.exchange.last_sequence())
             .map_err(|error| error.to_string())?;
+        let epochs = Epochs::new(self.storage.clone());
         let mut read: Option<SequencedCommand> = None;
         loop {
             let durable = self.durable.load();
@@ -105,7 +106,7 @@ impl Following {
                     read = Some(next);
                     break;
                 }
-                self.exchange.apply(next.sequence, next.time, &next.command, &mut NoEvents);
+                step(&mut self.exchange, &next, &mut NoEvents, &epochs).map_err(|error| error.to_string())?;
                 self.time = next.time;
                 applied += 1;
                 if next.sequence.0 >= self.next && reader.head().sequence == next.sequence {

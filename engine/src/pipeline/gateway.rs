@@ -29,6 +29,9 @@ pub enum SubmitError {
     /// cancels and reductions are, and all that operators do.
     #[error("low space: the journal's disk is nearly full; make room on it")]
     LowSpace,
+    /// The command is one of those that only applying a plan submits.
+    #[error("reserved: epochs are begun by applying a plan, and in no other way")]
+    Reserved,
     /// The exchange is halted.
     #[error("halted: the exchange takes no commands from gateways")]
     Halted,
@@ -103,6 +106,9 @@ impl Gateway {
         if self.shared.halted.load(Ordering::Relaxed) || self.shared.halting.load(Ordering::Relaxed) > 0 {
             return Err(SubmitError::Halted);
         }
+        if is_reserved(&command) {
+            return Err(SubmitError::Reserved);
+        }
         if self.shared.headroom.as_ref().is_some_and(Headroom::is_low) && can_wait(&command) {
             return Err(SubmitError::LowSpace);
         }
@@ -117,6 +123,12 @@ impl Gateway {
             Err(spsc::PushError::Closed(_)) => Err(SubmitError::Closed),
         }
     }
+}
+
+/// Whether only a recovery submits the command.
+#[inline]
+pub(super) const fn is_reserved(command: &Command) -> bool {
+    matches!(command, Command::AddPlanPart { .. } | Command::StartEpoch { .. })
 }
 
 /// Whether a command is one to be refused when the last space must be kept for others.
@@ -170,9 +182,37 @@ impl Operator {
     /// Submits a command and waits for its events, which are durable.
     ///
     /// # Errors
-    /// When the pipeline ends before they are.
+    /// When the pipeline ends before they are, and for a command that only applying a plan submits.
     pub fn execute(&mut self, command: Command) -> Result<Vec<SequencedEvent>, PipelineError> {
+        if is_reserved(&command) {
+            return Err(SubmitError::Reserved.into());
+        }
         self.submit(command, false)
+    }
+
+    /// Submits commands through the lane, which the caller holds so that nothing comes in between, and waits for the
+    /// events of the last of them, which are durable.
+    pub(super) fn execute_holding(
+        &mut self,
+        lane: &mut spsc::Producer<Submitted>,
+        commands: &[Command],
+    ) -> Result<Vec<SequencedEvent>, PipelineError> {
+        for &command in commands {
+            let mut submitted = self.number(command, false);
+            loop {
+                match lane.push(submitted) {
+                    Ok(()) => break,
+                    Err(spsc::PushError::Full(refused)) => submitted = refused,
+                    Err(spsc::PushError::Closed(_)) => return Err(PipelineError::closed(&self.shared)),
+                }
+                self.signal.notify();
+                // What is not read holds the exchange up.
+                while self.outcomes.try_next().is_ok() {}
+                std::thread::yield_now();
+            }
+        }
+        self.signal.notify();
+        self.await_outcome()
     }
 
     /// As [`execute`](Self::execute), but the command is sequenced behind all that gateways have submitted, who must have
@@ -182,10 +222,7 @@ impl Operator {
     }
 
     fn submit(&mut self, command: Command, behind_gateways: bool) -> Result<Vec<SequencedEvent>, PipelineError> {
-        self.submissions += 1;
-        let submission = u64::from(self.id.0) << OPERATOR_SHIFT | self.submissions;
-        let intended = self.shared.clock.now();
-        let mut submitted = Submitted { submission, intended, cause: self.cause, behind_gateways, command };
+        let mut submitted = self.number(command, behind_gateways);
         loop {
             let pushed = self.shared.control.lock().push(submitted);
             match pushed {
@@ -196,6 +233,18 @@ impl Operator {
             std::thread::yield_now();
         }
         self.signal.notify();
+        self.await_outcome()
+    }
+
+    /// The next submission.
+    fn number(&mut self, command: Command, behind_gateways: bool) -> Submitted {
+        self.submissions += 1;
+        let submission = u64::from(self.id.0) << OPERATOR_SHIFT | self.submissions;
+        Submitted { submission, intended: self.shared.clock.now(), cause: self.cause, behind_gateways, command }
+    }
+
+    /// The events of the last submission.
+    fn await_outcome(&mut self) -> Result<Vec<SequencedEvent>, PipelineError> {
         let mut events = Vec::new();
         loop {
             match self.outcomes.next() {

@@ -13,21 +13,28 @@ use super::{
     PipelineError,
     clock::Clock,
     gateway::{Gateway, Operator},
+    journaler::LogStorage,
     latency::{Collector, Latency, StageLatency},
     publisher::SubscriberPort,
-    shared::{Counters, Query, Shared, SnapshotStatus},
+    shared::{Counters, Query, Replacement, Shared, SnapshotStatus},
+    start::hash_seed,
     subscriber::{Events, Subscriber, Subscription, WhenFull},
     topology::{StageName, Topology},
 };
 use crate::{
     command::Command,
-    event::SequencedEvent,
+    event::{Event, SequencedEvent},
     exchange::{AccountView, BookView},
+    journal::{Epoch, Storage},
+    recovery::{Application, Applied, ApplyError, Approval, Branch, Plan, Standing, standing},
     types::{AccountId, Cause, MarketId, Sequence, TradingStatus},
 };
 
 /// How many commands of operators may wait.
 pub(super) const CONTROL_RING: usize = 1_024;
+
+/// How often the record of an epoch is submitted before applying gives up.
+const APPLY_ATTEMPTS: u32 = 8;
 
 /// Collects what the stages have recorded.
 pub(super) struct Collectors {
@@ -80,6 +87,25 @@ pub struct Handle {
     pub(super) topology: Topology,
     pub(super) gateway_ring: usize,
     pub(super) collectors: Mutex<Collectors>,
+    pub(super) log: LogStorage,
+    /// Held by whoever applies a plan.
+    pub(super) applying: Mutex<()>,
+}
+
+/// Stops gateways while it is there.
+struct GatewaysStopped<'a>(&'a Shared);
+
+impl<'a> GatewaysStopped<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.halting.fetch_add(1, Ordering::AcqRel);
+        Self(shared)
+    }
+}
+
+impl Drop for GatewaysStopped<'_> {
+    fn drop(&mut self) {
+        self.0.halting.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Handle {
@@ -206,11 +232,84 @@ impl Handle {
     /// # Errors
     /// When the pipeline ends before they are durable.
     pub fn halt(&self, cause: Cause) -> Result<Vec<SequencedEvent>, PipelineError> {
-        self.shared.halting.fetch_add(1, Ordering::AcqRel);
-        let halt = Command::SetGlobalStatus { status: TradingStatus::Halted };
-        let halted = self.operator(cause).and_then(|mut operator| operator.execute_behind_gateways(halt));
-        self.shared.halting.fetch_sub(1, Ordering::AcqRel);
-        halted
+        self.stop_gateways(cause, TradingStatus::Halted)
+    }
+
+    /// Freezes the exchange for a recovery, in the way in which [`halt`](Self::halt) halts it. The sequence of its event is
+    /// the halt that plans are made for.
+    ///
+    /// # Errors
+    /// As `halt`.
+    pub fn freeze(&self, cause: Cause) -> Result<Vec<SequencedEvent>, PipelineError> {
+        self.stop_gateways(cause, TradingStatus::Frozen)
+    }
+
+    fn stop_gateways(&self, cause: Cause, status: TradingStatus) -> Result<Vec<SequencedEvent>, PipelineError> {
+        let _stopped = GatewaysStopped::begin(&self.shared);
+        self.operator(cause)?.execute_behind_gateways(Command::SetGlobalStatus { status })
+    }
+
+    /// The epoch of what was published last.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.shared.epoch()
+    }
+
+    /// Applies an approved plan to the exchange as it runs, which must have been frozen since the plan's halt. `branch` is
+    /// what the plan was made with, or computed again. When this returns, the new epoch is durable and published; the
+    /// exchange is still frozen. A plan that has been applied is reported as such.
+    ///
+    /// Operators' commands wait meanwhile, and gateways are told that the exchange is halted.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; the old epoch goes on, unless the exchange has stopped.
+    pub fn apply(&self, plan: &Plan, branch: Branch, approvals: &[Approval]) -> Result<Applied, ApplyError> {
+        match &self.log {
+            LogStorage::Nowhere => Err(ApplyError::NoJournal),
+            LogStorage::Files(storage) => self.apply_in(storage, plan, branch, approvals),
+            LogStorage::Memory(storage) => self.apply_in(storage, plan, branch, approvals),
+        }
+    }
+
+    fn apply_in<S: Storage>(
+        &self,
+        storage: &S,
+        plan: &Plan,
+        branch: Branch,
+        approvals: &[Approval],
+    ) -> Result<Applied, ApplyError> {
+        let stopped = |error: PipelineError| ApplyError::Stopped(error.to_string());
+        let _alone = self.applying.lock();
+        if let Standing::Applied(applied) = standing(storage, plan)? {
+            return Ok(applied);
+        }
+        let mut application = Application::new(plan, branch, approvals)?;
+        application.go_forward(storage, self.durable())?;
+        application.check_approvals(self.shared.clock.now())?;
+
+        let mut operator = self.operator(application.cause()).map_err(stopped)?;
+        let _stopped = GatewaysStopped::begin(&self.shared);
+        // Held to the end, so that what others submit comes behind the new epoch.
+        let mut lane = self.shared.control.lock();
+        operator.execute_holding(&mut lane, &application.parts()).map_err(stopped)?;
+        for _ in 0..APPLY_ATTEMPTS {
+            application.go_forward(storage, self.durable())?;
+            let prepared = application.prepare(storage, hash_seed())?;
+            let Command::StartEpoch { at, digest } = prepared.start else {
+                unreachable!("an epoch is begun by its record")
+            };
+            let begun = prepared.begun;
+            self.shared.replace_state(Some(Replacement::new(at, digest, begun.exchange, begun.corrections)));
+            let outcome = operator.execute_holding(&mut lane, &[prepared.start]);
+            // What is left of it is of no use to anybody.
+            self.shared.replace_state(None);
+            let events = outcome.map_err(stopped)?;
+            let is_refused = |event: &SequencedEvent| matches!(event.event, Event::Refused { .. });
+            if !events.iter().any(is_refused) {
+                return Ok(prepared.applied);
+            }
+        }
+        Err(ApplyError::OutOfPlace { attempts: APPLY_ATTEMPTS })
     }
 
     /// How many commands of operators wait to be sequenced.

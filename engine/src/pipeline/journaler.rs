@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     command::SequencedCommand,
-    journal::{FileStorage, Headroom, Journal, JournalError, MemoryStorage},
+    journal::{Epoch, FileStorage, Headroom, Journal, JournalError, MemoryStorage},
     types::Sequence,
 };
 
@@ -42,7 +42,13 @@ impl Journaler {
     /// Writes the first `count` commands, as one block if they fit one.
     fn write(&mut self, count: usize) -> Result<(), JournalError> {
         for offset in 0..count {
-            let &Input { sequence, time, cause, command, .. } = self.input.get(offset).expect("counted as readable");
+            let input = self.input.get(offset).expect("counted as readable");
+            let &Input { sequence, time, cause, command, .. } = input;
+            if input.begins_epoch().is_some() {
+                // The record is the first of a block of its epoch.
+                self.log.commit()?;
+                self.log.begin_epoch()?;
+            }
             let command = SequencedCommand { sequence, time, cause, command };
             match self.log.append(&command) {
                 Err(JournalError::Full { .. }) => {
@@ -62,6 +68,17 @@ impl Journaler {
         }
         Progress::Finished
     }
+}
+
+/// The storage of a log, for those who read it aside and write files beside it.
+#[derive(Clone)]
+pub(super) enum LogStorage {
+    /// There is none.
+    Nowhere,
+    /// A directory.
+    Files(FileStorage),
+    /// In memory.
+    Memory(MemoryStorage),
 }
 
 /// Where commands are kept.
@@ -91,6 +108,24 @@ impl Log {
             Self::Memory(journal) => Some(journal.commit()?),
         };
         Ok(())
+    }
+
+    /// What is appended next belongs to the next epoch; everything before it must be committed.
+    pub(super) fn begin_epoch(&mut self) -> Result<(), JournalError> {
+        match self {
+            Self::Nowhere => Ok(()),
+            Self::Files(journal) => journal.begin_epoch().map(drop),
+            Self::Memory(journal) => journal.begin_epoch().map(drop),
+        }
+    }
+
+    /// The epoch of the last block.
+    pub(super) fn epoch(&self) -> Epoch {
+        match self {
+            Self::Nowhere => Epoch::FIRST,
+            Self::Files(journal) => journal.head().epoch,
+            Self::Memory(journal) => journal.head().epoch,
+        }
     }
 
     /// What space is left; `None` where none is needed.

@@ -3,12 +3,18 @@
 use crate::{
     command::Command,
     event::{Event, SequencedEvent},
-    types::{Cause, Sequence, Timestamp},
+    journal::Epoch,
+    types::{Cause, Digest, Sequence, Timestamp},
 };
 
 /// Who submitted a command: the number of a gateway or operator handle, unique while the pipeline runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GatewayId(pub u32);
+
+impl GatewayId {
+    /// The exchange itself: when it trips, and when an idle one lets time pass.
+    pub const EXCHANGE: Self = Self(0);
+}
 
 /// From a gateway to the sequencer.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +42,17 @@ pub(super) struct Input {
     pub(super) command: Command,
 }
 
+impl Input {
+    /// The digest of the epoch that the command begins, if it begins one.
+    #[inline]
+    pub(super) fn begins_epoch(&self) -> Option<Digest> {
+        match self.command {
+            Command::StartEpoch { at, digest } if at == self.sequence => Some(digest),
+            _ => None,
+        }
+    }
+}
+
 /// From the matcher to the publisher.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
@@ -50,6 +67,8 @@ pub(super) struct Output {
 pub struct Published {
     /// The event with its place.
     pub event: SequencedEvent,
+    /// The epoch it belongs to: that of the events before it, unless this is the first of a new one.
+    pub epoch: Epoch,
     /// Whose command caused it.
     pub gateway: GatewayId,
     /// Which of that gateway's submissions.
@@ -63,7 +82,9 @@ impl Output {
     #[inline]
     pub(super) const fn new(input: &Input, matched: Timestamp, index: u32, event: Event) -> Self {
         let event = SequencedEvent { sequence: input.sequence, time: input.time, index, event };
-        let published = Published { event, gateway: input.gateway, submission: input.submission, last: false };
+        // Which epoch it is, the publisher knows.
+        let (epoch, gateway, submission) = (Epoch::FIRST, input.gateway, input.submission);
+        let published = Published { event, epoch, gateway, submission, last: false };
         Self { published, intended: input.intended, matched }
     }
 }

@@ -84,6 +84,9 @@ pub enum PipelineError {
     /// A worker's thread cannot be started.
     #[error("a worker's thread cannot be started: {0}")]
     Thread(#[from] std::io::Error),
+    /// The command was not taken.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
     /// The pipeline stopped by itself.
     #[error("the exchange stopped: {0}")]
     Failed(String),

@@ -10,14 +10,27 @@ use ringbuf::{CursorReader, Signal, spsc};
 use super::{
     journaler::{Run, SERVICE, WAIT},
     latency::Recorder,
-    messages::{GatewayId, Output, Published},
+    messages::{GatewayId, Output, Published, Submitted},
     shared::{Counters, Shared},
     stage::{Poll, Progress},
 };
-use crate::event::Event;
+use crate::{
+    command::Command,
+    event::{Event, RejectReason},
+    journal::Epoch,
+    types::{Cause, Controls, TradingStatus},
+};
 
 /// The index of the histogram that follows the publisher's own two.
 pub(super) const END_TO_END: usize = 2;
+
+/// How far the freeze has come that the exchange decided on by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trip {
+    None,
+    Wanted,
+    Submitted,
+}
 
 /// The publisher's end of a subscription.
 pub(super) struct SubscriberPort {
@@ -44,6 +57,11 @@ pub(super) struct Publisher {
     durable: CursorReader,
     subscribers: Vec<SubscriberPort>,
     counters: Counters,
+    /// The epoch of what is published.
+    epoch: Epoch,
+    /// The status of the whole exchange, as published.
+    status: TradingStatus,
+    trip: Trip,
     /// Its wait and service, and the whole way.
     latency: Recorder<3>,
 }
@@ -53,9 +71,51 @@ impl Publisher {
         shared: Arc<Shared>,
         output: spsc::Consumer<Output>,
         durable: CursorReader,
+        status: TradingStatus,
         latency: Recorder<3>,
     ) -> Self {
-        Self { shared, output, durable, subscribers: Vec::new(), counters: Counters::default(), latency }
+        let (subscribers, counters, epoch) = (Vec::new(), Counters::default(), shared.epoch());
+        Self { shared, output, durable, subscribers, counters, epoch, status, trip: Trip::None, latency }
+    }
+
+    /// The exchange has seen that it must stop: gateways are stopped at once, and a freeze goes through the control lane
+    /// behind what they have submitted.
+    #[cold]
+    fn trip(&mut self) {
+        if self.status != TradingStatus::Frozen && self.trip == Trip::None {
+            self.shared.halting.fetch_add(1, Ordering::AcqRel);
+            self.trip = Trip::Wanted;
+            self.submit_trip();
+        }
+    }
+
+    /// Gives whether it was submitted; the lane may be full, or held by a recovery.
+    #[cold]
+    fn submit_trip(&mut self) -> bool {
+        let command = Command::SetGlobalStatus { status: TradingStatus::Frozen };
+        let (cause, intended) = (Cause::exchange(), self.shared.clock.now());
+        let freeze = Submitted { submission: 0, intended, cause, behind_gateways: true, command };
+        let submitted = self.shared.control.try_lock().is_some_and(|mut lane| lane.push(freeze).is_ok());
+        if submitted {
+            self.trip = Trip::Submitted;
+            self.shared.notify_all();
+        }
+        submitted
+    }
+
+    /// A status was published: a halt that was asked for stops gateways until the status is another; one that came as a
+    /// command like any other is the state machine's affair.
+    #[cold]
+    fn set_status(&mut self, status: TradingStatus, gateway: GatewayId) {
+        self.status = status;
+        let shared = &self.shared;
+        if !status.is_halted() || shared.halting.load(Ordering::Acquire) > 0 {
+            shared.halted.store(status.is_halted(), Ordering::Relaxed);
+        }
+        if gateway == GatewayId::EXCHANGE && self.trip == Trip::Submitted {
+            self.trip = Trip::None;
+            shared.halting.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 
     /// How many events every subscriber that holds back has room for.
@@ -101,6 +161,7 @@ impl Poll for Publisher {
         if self.shared.has_failed() {
             return self.finish();
         }
+        let tripped = self.trip == Trip::Wanted && self.submit_trip();
         let readable = self.output.readable();
         let durable = self.durable_among(readable.min(batch));
         // Looked into after the events were: whoever subscribed before a command was submitted gets its events.
@@ -108,36 +169,48 @@ impl Poll for Publisher {
             self.shared.subscribers.take(&mut self.subscribers);
         }
         if readable == 0 {
-            return if self.output.is_finished() { self.finish() } else { Progress::Idle };
+            return if self.output.is_finished() { self.finish() } else { Progress::from_worked(tripped) };
         }
         let count = durable.min(self.room());
         if count == 0 {
-            return Progress::Idle;
+            return Progress::from_worked(tripped);
         }
         let started = self.shared.clock.now();
         let mut run = Run::default();
         let mut commands = 0;
         for offset in 0..count {
-            let output = self.output.get(offset).expect("counted as readable");
-            match output.published.event.event {
+            let &Output { mut published, matched, .. } = self.output.get(offset).expect("counted as readable");
+            match published.event.event {
                 Event::Filled { .. } => self.counters.fills += 1,
-                Event::Refused { .. } => self.counters.refusals += 1,
-                // A halt that was asked for stops gateways until the status is another; one that came as a command
-                // like any other is the state machine's affair.
-                Event::GlobalStatusSet { status }
-                    if !status.is_halted() || self.shared.halting.load(Ordering::Acquire) > 0 =>
+                Event::Refused { reason, .. } => {
+                    self.counters.refusals += 1;
+                    if reason == RejectReason::VelocityExceeded {
+                        self.trip();
+                    }
+                }
+                Event::GlobalStatusSet { status } => self.set_status(status, published.gateway),
+                Event::ReservesAttested { amount, liabilities, .. }
+                    if amount < liabilities && self.shared.reserves_control.load(Ordering::Relaxed) =>
                 {
-                    self.shared.halted.store(status.is_halted(), Ordering::Relaxed);
+                    self.trip();
+                }
+                Event::ControlsSet { controls } => {
+                    self.shared.reserves_control.store(controls.has(Controls::RESERVES), Ordering::Relaxed);
+                }
+                Event::EpochStarted { epoch, .. } => {
+                    self.epoch = Epoch(epoch);
+                    self.shared.set_epoch(self.epoch);
                 }
                 _ => {}
             }
-            if output.published.last {
+            published.epoch = self.epoch;
+            if published.last {
                 commands += 1;
-                run.count(output.matched.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
+                run.count(matched.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
             }
             for port in &mut self.subscribers {
-                if port.only.is_none_or(|gateway| gateway == output.published.gateway)
-                    && let Err(spsc::PushError::Full(_)) = port.ring.push(output.published)
+                if port.only.is_none_or(|gateway| gateway == published.gateway)
+                    && let Err(spsc::PushError::Full(_)) = port.ring.push(published)
                 {
                     port.lagged.store(true, Ordering::Release);
                     port.ring.close();
@@ -172,6 +245,7 @@ impl Poll for Publisher {
         self.latency.is_asked()
             || self.shared.has_failed()
             || self.shared.subscribers.is_filled()
+            || self.trip == Trip::Wanted
             || self.output.is_finished()
             || (self.room() > 0 && self.output.readable() > 0 && self.durable_among(1) == 1)
     }

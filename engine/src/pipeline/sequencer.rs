@@ -9,7 +9,10 @@ use super::{
     shared::Shared,
     stage::{Poll, Progress},
 };
-use crate::types::{Sequence, Timestamp};
+use crate::{
+    command::Command,
+    types::{Cause, Sequence, Timestamp},
+};
 
 /// The sequencer's end of a gateway's ring.
 pub(super) struct GatewayPort {
@@ -27,6 +30,8 @@ pub(super) struct Sequencer {
     input: broadcast::Producer<Input>,
     sequence: Sequence,
     time: Timestamp,
+    /// The end of a lock for which a tick was made.
+    ticked: Timestamp,
 }
 
 /// The control lane is one ring for all operators: their submissions carry who they are from.
@@ -40,7 +45,8 @@ impl Sequencer {
         last: Sequence,
         last_time: Timestamp,
     ) -> Self {
-        Self { shared, control, gateways: Vec::new(), first: 0, input, sequence: last, time: last_time }
+        let (gateways, ticked) = (Vec::new(), Timestamp(0));
+        Self { shared, control, gateways, first: 0, input, sequence: last, time: last_time, ticked }
     }
 
     /// No gateway's ring holds anything, now that none can be filled any more.
@@ -110,6 +116,16 @@ impl Poll for Sequencer {
             idle = if taken == 0 { idle + 1 } else { 0 };
             turn += 1;
         }
+        // With nothing to carry it, time passes by itself.
+        if stamp.sequence == self.sequence
+            && claim.remaining() > 0
+            && let Some(due) = due(&self.shared, self.ticked)
+        {
+            let (cause, command) = (Cause::exchange(), Command::Tick {});
+            let tick = Submitted { submission: 0, intended: sequenced, cause, behind_gateways: false, command };
+            claim.push(stamp.next(GatewayId::EXCHANGE, 0, &tick));
+            self.ticked = due;
+        }
         // Whoever had no turn this time is first in the next round.
         self.first = turn;
         self.sequence = stamp.sequence;
@@ -129,8 +145,16 @@ impl Poll for Sequencer {
         let shared = &self.shared;
         shared.has_failed()
             || shared.gateways.is_filled()
-            || (self.input.free() > 0 && (shared.is_stopping() || !self.is_drained()))
+            || (self.input.free() > 0
+                && (shared.is_stopping() || !self.is_drained() || due(shared, self.ticked).is_some()))
     }
+}
+
+/// The end of a lock that has come, and for which no tick was made.
+#[inline]
+fn due(shared: &Shared, ticked: Timestamp) -> Option<Timestamp> {
+    let due = shared.next_timer();
+    (due.0 != u64::MAX && due != ticked && due <= shared.clock.now()).then_some(due)
 }
 
 /// Numbers commands.

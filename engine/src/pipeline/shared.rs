@@ -1,9 +1,12 @@
 //! What all threads of one pipeline share. Nothing here is touched by a stage more than once per batch.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-    mpsc,
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        mpsc,
+    },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -16,10 +19,14 @@ use super::{
     sequencer::GatewayPort,
 };
 use crate::{
-    exchange::{AccountView, BookView},
-    journal::Headroom,
-    types::{AccountId, MarketId, Sequence},
+    event::Event,
+    exchange::{AccountView, BookView, Exchange, Matcher, Risk},
+    journal::{Epoch, Headroom},
+    types::{AccountId, Controls, Digest, MarketId, Sequence, Timestamp},
 };
+
+/// No worker sleeps for less, even if a lock has ended that nobody has come to.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
 
 /// Asks a stage something, and gets the answer when it is durable.
 pub(super) struct Query<Question, Answer> {
@@ -82,6 +89,25 @@ impl<T> Inbox<T> {
     /// The stage has ended: nothing is taken any more.
     pub(super) fn close(&self) {
         *self.items.lock() = None;
+    }
+}
+
+/// The state of a new epoch, laid down before its record is submitted, for the stages to go on from.
+pub(super) struct Replacement {
+    /// Where the record must stand.
+    at: Sequence,
+    /// What it must bind.
+    digest: Digest,
+    risk: Option<Risk>,
+    matcher: Option<(Matcher, Vec<Event>)>,
+    has_reserves_control: bool,
+}
+
+impl Replacement {
+    pub(super) fn new(at: Sequence, digest: Digest, exchange: Exchange, corrections: Vec<Event>) -> Self {
+        let has_reserves_control = exchange.controls().has(Controls::RESERVES);
+        let (risk, matcher) = exchange.beginning_at(at).into_parts();
+        Self { at, digest, risk: Some(risk), matcher: Some((matcher, corrections)), has_reserves_control }
     }
 }
 
@@ -158,6 +184,13 @@ pub(super) struct Shared {
     pub(super) book_queries: Inbox<BookQuery>,
     pub(super) control: Mutex<spsc::Producer<Submitted>>,
     pub(super) counters: SharedCounters,
+    /// The epoch of what was published last.
+    epoch: AtomicU32,
+    /// When the next lock ends, for the sequencer of an idle exchange; the end of time when there is none.
+    next_timer: AtomicU64,
+    /// Whether an attestation below liabilities trips the exchange.
+    pub(super) reserves_control: AtomicBool,
+    replacement: Mutex<Option<Replacement>>,
     next_gateway: AtomicU32,
     /// How far the journal is durable, for the follower.
     durable: Mutex<Option<CursorReader>>,
@@ -172,6 +205,8 @@ impl Shared {
         control: spsc::Producer<Submitted>,
         workers: usize,
         headroom: Option<Headroom>,
+        exchange: &Exchange,
+        epoch: Epoch,
     ) -> Arc<Self> {
         Arc::new(Self {
             clock,
@@ -188,6 +223,11 @@ impl Shared {
             book_queries: Inbox::default(),
             control: Mutex::new(control),
             counters: SharedCounters::default(),
+            epoch: AtomicU32::new(epoch.0),
+            next_timer: AtomicU64::new(exchange.next_timer().map_or(u64::MAX, |due| due.0)),
+            reserves_control: AtomicBool::new(exchange.controls().has(Controls::RESERVES)),
+            replacement: Mutex::new(None),
+            // 0 is the exchange itself.
             next_gateway: AtomicU32::new(1),
             durable: Mutex::new(None),
             snapshots: Mutex::new(SnapshotStatus::default()),
@@ -203,6 +243,70 @@ impl Shared {
     /// The cursor that tells how far the journal is durable.
     pub(super) fn durable(&self) -> CursorReader {
         self.durable.lock().clone().expect("it is set when the stages are built")
+    }
+
+    /// The epoch of what was published last.
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_epoch(&self, epoch: Epoch) {
+        self.epoch.store(epoch.0, Ordering::Relaxed);
+    }
+
+    /// Says when the next lock ends; only one stage does.
+    #[inline]
+    pub(super) fn set_next_timer(&self, due: Option<Timestamp>) {
+        let due = due.map_or(u64::MAX, |due| due.0);
+        if self.next_timer.load(Ordering::Relaxed) != due {
+            self.next_timer.store(due, Ordering::Relaxed);
+        }
+    }
+
+    /// When the next lock ends; the end of time when there is none.
+    #[inline]
+    pub(super) fn next_timer(&self) -> Timestamp {
+        Timestamp(self.next_timer.load(Ordering::Relaxed))
+    }
+
+    /// For how long a worker may sleep; `None` for as long as it likes.
+    pub(super) fn sleep_max(&self) -> Option<Duration> {
+        let due = self.next_timer();
+        if due.0 == u64::MAX {
+            return None;
+        }
+        let left = Duration::from_nanos(due.0.saturating_sub(self.clock.now().0));
+        Some(left.max(SLEEP_MIN))
+    }
+
+    /// Lays the state of a new epoch down, or takes back one that no record came to.
+    pub(super) fn replace_state(&self, replacement: Option<Replacement>) {
+        *self.replacement.lock() = replacement;
+    }
+
+    /// Takes what lies here for the record at `sequence`, or a part of it.
+    #[cold]
+    fn take_replacement<T>(
+        &self,
+        sequence: Sequence,
+        digest: Digest,
+        take: impl FnOnce(&mut Replacement) -> Option<T>,
+    ) -> T {
+        let mut place = self.replacement.lock();
+        let found = place.as_mut().filter(|found| (found.at, found.digest) == (sequence, digest));
+        let found = found.expect("nobody begins an epoch without laying its state down");
+        self.reserves_control.store(found.has_reserves_control, Ordering::Relaxed);
+        take(found).expect("each half is taken once")
+    }
+
+    /// The half of the new state that owns the balances.
+    pub(super) fn take_risk(&self, sequence: Sequence, digest: Digest) -> Risk {
+        self.take_replacement(sequence, digest, |found| found.risk.take())
+    }
+
+    /// The half of the new state that owns the books, and what the record tells.
+    pub(super) fn take_matcher(&self, sequence: Sequence, digest: Digest) -> (Matcher, Vec<Event>) {
+        self.take_replacement(sequence, digest, |found| found.matcher.take())
     }
 
     pub(super) fn next_gateway(&self) -> GatewayId {

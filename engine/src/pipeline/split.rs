@@ -170,6 +170,11 @@ impl Poll for RiskStage {
                 self.waits_for = Some(until);
                 break;
             }
+            if decision == Decision::StartEpoch {
+                // Everything before it is settled, so nothing is on its way to the half that is replaced.
+                let digest = input.begins_epoch().expect("nothing else begins an epoch");
+                self.risk = self.shared.take_risk(input.sequence, digest);
+            }
             let mut at = started;
             if timed {
                 at = self.shared.clock.now();
@@ -185,6 +190,7 @@ impl Poll for RiskStage {
         }
         run.finish(started.0, |wait, count| self.latency.record(WAIT, wait, count));
         self.input.release(done);
+        self.shared.set_next_timer(self.risk.next_timer());
         Progress::from_worked(worked || done > 0)
     }
 
@@ -314,7 +320,14 @@ impl Poll for MatcherStage {
             }
             let commands = CommandSink::new(&mut self.output, input, now);
             let mut sink = SplitSink { commands, feedback: &mut self.feedback };
-            self.matcher.execute(input.sequence, input.time, &input.command, decision, &mut sink);
+            if *decision == Decision::StartEpoch {
+                let digest = input.begins_epoch().expect("nothing else begins an epoch");
+                let (matcher, corrections) = self.shared.take_matcher(input.sequence, digest);
+                self.matcher = matcher;
+                corrections.iter().for_each(|event| sink.emit(*event));
+            } else {
+                self.matcher.execute(input.sequence, input.time, &input.command, decision, &mut sink);
+            }
             if timed {
                 let before = now;
                 now = self.shared.clock.now();

@@ -17,7 +17,7 @@ use super::{
     core::Core,
     follower::Follower,
     handle::{CONTROL_RING, Collectors, Handle, TradingCollector},
-    journaler::{Journaler, Log},
+    journaler::{Journaler, Log, LogStorage},
     latency::{Latency, recorder},
     outlet::Outlet,
     publisher::Publisher,
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     exchange::{Exchange, StateHash},
-    journal::{FileStorage, Journal, MemoryStorage, Options, Storage, TornTail, snapshot::SnapshotName},
+    journal::{Epoch, FileStorage, Journal, MemoryStorage, Options, Storage, TornTail, snapshot::SnapshotName},
     recovery::open_exchange,
     types::{Sequence, Timestamp},
 };
@@ -48,6 +48,10 @@ pub struct Recovered {
     pub snapshot: Option<SnapshotName>,
     /// Newer snapshots that were no good, and why.
     pub skipped: Vec<String>,
+    /// Epochs whose files were no good, and why, so that their states were computed again.
+    pub recomputed: Vec<String>,
+    /// The epoch that it is in.
+    pub epoch: Epoch,
     /// The last write, if it never finished: it was never acknowledged, and has been dropped.
     pub torn: Option<TornTail>,
 }
@@ -122,7 +126,7 @@ impl Pipeline {
         config.check()?;
         let storage = FileStorage::lock(directory)?;
         let (beginning, journal) = Beginning::open(&storage, &config, progress)?;
-        Self::run(beginning, Log::Files(Box::new(journal)), Some(storage), config)
+        Self::run(beginning, Log::Files(Box::new(journal)), LogStorage::Files(storage), config)
     }
 
     /// As [`open`](Self::open), on a storage that lives in memory and can be made to fail. Makes no snapshots.
@@ -132,7 +136,7 @@ impl Pipeline {
     pub fn open_memory_storage(storage: &MemoryStorage, config: Config) -> Result<Self, PipelineError> {
         config.check()?;
         let (beginning, journal) = Beginning::open(storage, &config, &mut |_| ())?;
-        Self::run(beginning, Log::Memory(Box::new(journal)), None, config)
+        Self::run(beginning, Log::Memory(Box::new(journal)), LogStorage::Memory(storage.clone()), config)
     }
 
     /// Runs an exchange without a journal: nothing outlives it.
@@ -141,7 +145,7 @@ impl Pipeline {
     /// When the configuration contradicts itself.
     pub fn in_memory(config: Config) -> Result<Self, PipelineError> {
         config.check()?;
-        Self::run(Beginning::empty(), Log::Nowhere, None, config)
+        Self::run(Beginning::empty(), Log::Nowhere, LogStorage::Nowhere, config)
     }
 
     /// As [`open`](Self::open), but the caller polls the stages: for those who bring their own threads or scheduler.
@@ -150,8 +154,9 @@ impl Pipeline {
     /// As `open`.
     pub fn open_unstarted(directory: impl AsRef<Path>, config: &Config) -> Result<(Handle, Stages), PipelineError> {
         config.check()?;
-        let (beginning, journal) = Beginning::open(&FileStorage::lock(directory)?, config, &mut |_| ())?;
-        build(beginning, Log::Files(Box::new(journal)), config)
+        let storage = FileStorage::lock(directory)?;
+        let (beginning, journal) = Beginning::open(&storage, config, &mut |_| ())?;
+        build(beginning, Log::Files(Box::new(journal)), LogStorage::Files(storage), config)
     }
 
     /// As [`in_memory`](Self::in_memory), but the caller polls the stages.
@@ -160,21 +165,19 @@ impl Pipeline {
     /// As `in_memory`.
     pub fn in_memory_unstarted(config: &Config) -> Result<(Handle, Stages), PipelineError> {
         config.check()?;
-        build(Beginning::empty(), Log::Nowhere, config)
+        build(Beginning::empty(), Log::Nowhere, LogStorage::Nowhere, config)
     }
 
-    fn run(
-        beginning: Beginning,
-        log: Log,
-        storage: Option<FileStorage>,
-        config: Config,
-    ) -> Result<Self, PipelineError> {
+    fn run(beginning: Beginning, log: Log, storage: LogStorage, config: Config) -> Result<Self, PipelineError> {
         let recovered = beginning.recovered.clone();
-        let following = config.snapshot_every.and_then(|every| {
+        let following = match (&storage, config.snapshot_every) {
             // The follower begins with a state of its own.
-            storage.map(|storage| (every, storage, beginning.exchange.clone(), beginning.time))
-        });
-        let (handle, stages) = build(beginning, log, &config)?;
+            (LogStorage::Files(files), Some(every)) => {
+                Some((every, files.clone(), beginning.exchange.clone(), beginning.time))
+            }
+            _ => None,
+        };
+        let (handle, stages) = build(beginning, log, storage, &config)?;
         let mut by_worker: Vec<Vec<Stage>> = handle.topology.stages().iter().map(|_| Vec::new()).collect();
         let mut stages: Vec<_> = stages.into_stages().map(Some).collect();
         for (worker, names) in handle.topology.stages().iter().enumerate() {
@@ -322,13 +325,15 @@ impl Beginning {
             replayed: 0,
             snapshot: None,
             skipped: Vec::new(),
+            recomputed: Vec::new(),
+            epoch: Epoch::FIRST,
             torn: None,
         };
         Self { exchange, time: Timestamp(0), recovered }
     }
 
     /// With the past that a storage holds; gives the journal along.
-    fn open<S: Storage + Send + 'static>(
+    fn open<S: Storage>(
         storage: &S,
         config: &Config,
         progress: &mut dyn FnMut(Sequence),
@@ -343,6 +348,12 @@ impl Beginning {
             replayed: opened.replayed,
             snapshot: opened.snapshot,
             skipped,
+            recomputed: opened
+                .recomputed
+                .iter()
+                .map(|epoch| format!("epoch from sequence {}: {}", epoch.sequence, epoch.reason))
+                .collect(),
+            epoch: opened.journal.head().epoch,
             torn: opened.torn,
         };
         Ok((Self { exchange: opened.exchange, time: opened.time, recovered }, opened.journal))
@@ -350,14 +361,20 @@ impl Beginning {
 }
 
 /// Makes all rings and stages.
-fn build(beginning: Beginning, log: Log, config: &Config) -> Result<(Handle, Stages), PipelineError> {
+fn build(
+    beginning: Beginning,
+    log: Log,
+    storage: LogStorage,
+    config: &Config,
+) -> Result<(Handle, Stages), PipelineError> {
     let last = beginning.exchange.last_sequence();
     let fused = config.topology.is_fused();
 
     let (control, control_consumer) = spsc::channel(CONTROL_RING)?;
-    let shared = Shared::new(Clock::new(), control, config.topology.workers(), log.headroom());
-    let is_halted = beginning.exchange.matcher().global_status().is_halted();
-    shared.halted.store(is_halted, Ordering::Relaxed);
+    let (workers, exchange) = (config.topology.workers(), &beginning.exchange);
+    let shared = Shared::new(Clock::new(), control, workers, log.headroom(), exchange, log.epoch());
+    let status = exchange.global_status();
+    shared.halted.store(status.is_halted(), Ordering::Relaxed);
     let mut builder = broadcast::Builder::new(config.input_ring);
     for _ in 0..if fused { 2 } else { 3 } {
         builder.consumer(&[]);
@@ -419,7 +436,7 @@ fn build(beginning: Beginning, log: Log, config: &Config) -> Result<(Handle, Sta
         ))));
         TradingCollector::Split(risk_collector, matcher_collector)
     };
-    let publisher = Publisher::new(Arc::clone(&shared), output_consumer, durable_reader, publish_recorder);
+    let publisher = Publisher::new(Arc::clone(&shared), output_consumer, durable_reader, status, publish_recorder);
     stages.push(Stage::Publisher(Box::new(publisher)));
 
     let collectors = Collectors { journal: journal_collector, trading, publish: publish_collector };
@@ -429,6 +446,8 @@ fn build(beginning: Beginning, log: Log, config: &Config) -> Result<(Handle, Sta
         topology: config.topology.clone(),
         gateway_ring: config.gateway_ring,
         collectors: Mutex::new(collectors),
+        log: storage,
+        applying: Mutex::new(()),
     };
     Ok((handle, stages))
 }

@@ -167,7 +167,11 @@ impl Stages {
                 waiter.reset();
                 others.iter().for_each(|(_, signal)| signal.notify());
             } else {
-                waiter.idle(|| self.running.iter().any(Poll::is_ready));
+                let is_ready = || self.running.iter().any(Poll::is_ready);
+                match shared.sleep_max() {
+                    None => waiter.idle(is_ready),
+                    Some(limit) => waiter.idle_at_most(limit, is_ready),
+                }
             }
         }
     }

@@ -139,7 +139,6 @@ pub const fn is_fact(command: &Command) -> bool {
 struct Journaled {
     opened: Option<(Sequence, Command)>,
     lines: Vec<(Sequence, Command)>,
-    executed: Sequence,
 }
 
 impl Edits {
@@ -263,7 +262,7 @@ fn find_airdrop(history: &dyn History, halt: Sequence, wanted: AirdropId) -> Res
     if executed.0 == 0 {
         return Err(BranchError::AirdropNotPaid { airdrop: wanted });
     }
-    let mut found = Journaled { opened: None, lines: Vec::new(), executed };
+    let mut found = Journaled { opened: None, lines: Vec::new() };
     let (exchange, mut commands) = history.behind(Sequence(opened.0 - 1))?;
     state = exchange;
     let mut events: Vec<Event> = Vec::new();

@@ -1,11 +1,14 @@
 //! Where a branch reads the past: a state, and the commands behind it.
 
-use super::timeline::{Timeline, TimelineError};
+use super::{
+    epoch::last_start,
+    timeline::{Timeline, TimelineError},
+};
 use crate::{
     command::SequencedCommand,
     event::NoEvents,
     exchange::Exchange,
-    journal::{FileStorage, OpenError, ReadAhead},
+    journal::{OpenError, ReadAhead, Storage},
     types::Sequence,
 };
 
@@ -37,7 +40,7 @@ pub trait History: Send + Sync {
     }
 }
 
-impl History for Timeline {
+impl<S: Storage> History for Timeline<S> {
     fn behind(&self, cut: Sequence) -> Result<(Exchange, Commands), TimelineError> {
         let mut replay = self.replay_from(cut)?;
         replay.run_to(cut)?;
@@ -57,8 +60,7 @@ impl History for Timeline {
     }
 
     fn epoch_start(&self) -> Result<Sequence, TimelineError> {
-        let storage = FileStorage::read_only(self.directory());
-        Ok(super::epoch::last_start(&storage).unwrap_or(Sequence(0)))
+        last_start(self.storage(), self.until())
     }
 }
 

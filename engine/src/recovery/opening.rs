@@ -1,6 +1,9 @@
 //! Opening an exchange: the newest good snapshot, and what the journal holds behind it.
 
-use super::snapshots::{SkippedSnapshot, base_for_writing};
+use super::{
+    epoch::{Epochs, Recomputed, step},
+    snapshots::{SkippedSnapshot, base_for_writing},
+};
 use crate::{
     event::NoEvents,
     exchange::Exchange,
@@ -22,6 +25,8 @@ pub struct Opened<S: Storage> {
     pub snapshot: Option<SnapshotName>,
     /// Newer snapshots that were no good.
     pub skipped: Vec<SkippedSnapshot>,
+    /// Epochs whose files were no good, so that their states were computed again.
+    pub recomputed: Vec<Recomputed>,
     /// The last write, if it never finished: it was never acknowledged, and has been dropped.
     pub torn: Option<TornTail>,
 }
@@ -31,13 +36,14 @@ pub struct Opened<S: Storage> {
 ///
 /// # Errors
 /// When the journal cannot be opened. A snapshot that is no good is none: an older one, or the whole journal, is used.
-pub fn open_exchange<S: Storage + Send + 'static>(
+pub fn open_exchange<S: Storage>(
     storage: &S,
     options: &Options,
     hash_seed: u64,
     progress: &mut dyn FnMut(Sequence),
 ) -> Result<Opened<S>, OpenError> {
     let base = base_for_writing(storage, options, hash_seed)?;
+    let epochs = Epochs::for_writing(storage.clone(), hash_seed);
     let (mut exchange, mut time, mut replayed) = (base.exchange, base.time, 0);
     let mut reading = ReadAhead::start(base.reading).map_err(|source| OpenError::Io {
         file: "the thread that reads ahead".to_owned(),
@@ -56,7 +62,10 @@ pub fn open_exchange<S: Storage + Send + 'static>(
             }
         };
         for command in &batch {
-            exchange.apply(command.sequence, command.time, &command.command, &mut NoEvents);
+            if let Err(source) = step(&mut exchange, command, &mut NoEvents, &epochs) {
+                drop(reading.into_reader());
+                return Err(OpenError::Epoch { sequence: command.sequence, source });
+            }
             time = command.time;
         }
         replayed += batch.len() as u64;
@@ -65,5 +74,14 @@ pub fn open_exchange<S: Storage + Send + 'static>(
     let opening = reading.into_reader();
     let torn = opening.torn().cloned();
     let journal = opening.into_journal()?;
-    Ok(Opened { exchange, journal, time, replayed, snapshot: base.snapshot, skipped: base.skipped, torn })
+    Ok(Opened {
+        exchange,
+        journal,
+        time,
+        replayed,
+        snapshot: base.snapshot,
+        skipped: base.skipped,
+        recomputed: epochs.recomputed(),
+        torn,
+    })
 }

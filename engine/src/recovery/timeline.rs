@@ -1,21 +1,20 @@
 //! A journal as a line of moments, each of which can be rebuilt.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{fmt, path::Path, str::FromStr};
 
-use super::snapshots::base_for_reading;
+use super::{
+    epoch::{EpochError, Epochs, step},
+    snapshots::base_for_reading,
+};
 use crate::{
     command::SequencedCommand,
     event::{Event, NoEvents},
     exchange::Exchange,
-    journal::{Epoch, FileStorage, Head, JournalId, JournalReader, OpenError},
+    journal::{Epoch, FileStorage, Head, JournalId, JournalReader, OpenError, Storage, epoch_starts},
     types::{Sequence, Timestamp},
 };
 
-/// The history in a directory, read without disturbing the exchange that may be writing it.
+/// The history in a directory, or in another storage, read without disturbing the exchange that may be writing it.
 ///
 /// ```
 /// use engine::{
@@ -38,8 +37,10 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Timeline {
-    directory: PathBuf,
+pub struct Timeline<S: Storage = FileStorage> {
+    storage: S,
+    /// What stands here or behind it is not looked at.
+    until: Sequence,
 }
 
 /// Why a moment cannot be rebuilt.
@@ -57,6 +58,25 @@ pub enum TimelineError {
         /// The last sequence there.
         last: Sequence,
     },
+    /// The moment belongs to another epoch.
+    #[error("sequence {sequence} belongs to epoch {is}, not to {asked}: say {is}:{sequence}")]
+    Epoch {
+        /// Which sequence.
+        sequence: Sequence,
+        /// The epoch that was named.
+        asked: Epoch,
+        /// The epoch it belongs to.
+        is: Epoch,
+    },
+    /// An epoch cannot be entered.
+    #[error(transparent)]
+    Begin(Box<EpochError>),
+}
+
+impl From<Box<EpochError>> for TimelineError {
+    fn from(error: Box<EpochError>) -> Self {
+        Self::Begin(error)
+    }
 }
 
 /// A moment as a user names it: `12345`, `1:12345` (epoch and sequence), or a time.
@@ -120,7 +140,7 @@ pub struct Step<'a> {
     pub events: &'a [Event],
 }
 
-impl Timeline {
+impl Timeline<FileStorage> {
     /// Looks at the journal in `directory`. Takes no lock: an exchange may be writing it.
     ///
     /// # Errors
@@ -129,7 +149,7 @@ impl Timeline {
         let directory = directory.as_ref().to_owned();
         match JournalReader::open_directory(&directory) {
             // What is left can be read from a snapshot on.
-            Ok(_) | Err(OpenError::Pruned { .. }) => Ok(Self { directory }),
+            Ok(_) | Err(OpenError::Pruned { .. }) => Ok(Self::of(FileStorage::read_only(directory))),
             Err(error) => Err(error.into()),
         }
     }
@@ -137,7 +157,53 @@ impl Timeline {
     /// The directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        &self.directory
+        self.storage.directory()
+    }
+}
+
+impl<S: Storage> Timeline<S> {
+    /// Looks at the journal in a storage.
+    #[must_use]
+    pub const fn of(storage: S) -> Self {
+        Self { storage, until: Sequence(u64::MAX) }
+    }
+
+    /// The same as it was before the command at `sequence`: for the parent of an epoch.
+    #[must_use]
+    pub(super) fn before(self, sequence: Sequence) -> Self {
+        Self { until: sequence, ..self }
+    }
+
+    /// Where it looks.
+    #[must_use]
+    pub const fn storage(&self) -> &S {
+        &self.storage
+    }
+
+    /// What it does not look at begins here.
+    pub(super) const fn until(&self) -> Sequence {
+        self.until
+    }
+
+    /// The epoch that a sequence belongs to, whether it has come yet or not.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn epoch_of(&self, sequence: Sequence) -> Result<Epoch, TimelineError> {
+        let starts = epoch_starts(&self.storage)?;
+        let begun = starts.iter().rev().find(|start| start.first <= sequence).or(starts.first());
+        Ok(begun.map_or(Epoch::FIRST, |start| start.epoch))
+    }
+
+    /// The sequence, if it belongs to the epoch.
+    ///
+    /// # Errors
+    /// [`TimelineError::Epoch`] names the right one.
+    pub fn in_epoch(&self, asked: Epoch, sequence: Sequence) -> Result<Sequence, TimelineError> {
+        match self.epoch_of(sequence)? {
+            is if is == asked => Ok(sequence),
+            is => Err(TimelineError::Epoch { sequence, asked, is }),
+        }
     }
 
     /// The state after the command at `sequence`; before the first command for 0.
@@ -156,8 +222,8 @@ impl Timeline {
     /// As [`at`](Self::at).
     pub fn at_moment(&self, moment: Moment) -> Result<Exchange, TimelineError> {
         match moment {
-            // There is one epoch so far, and sequences are never reused.
-            Moment::Sequence(sequence) | Moment::InEpoch(_, sequence) => self.at(sequence),
+            Moment::Sequence(sequence) => self.at(sequence),
+            Moment::InEpoch(epoch, sequence) => self.at(self.in_epoch(epoch, sequence)?),
             Moment::Time(time) => {
                 let mut replay = self.replay()?;
                 while replay.peek()?.is_some_and(|command| command.time <= time) {
@@ -177,26 +243,30 @@ impl Timeline {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn replay(&self) -> Result<Replay, TimelineError> {
-        let reader = JournalReader::open_directory(&self.directory)?;
-        let (exchange, time) = (Exchange::new(), Timestamp(0));
-        Ok(Replay { reader, exchange, time, next: None, current: None, events: Vec::new() })
+    pub fn replay(&self) -> Result<Replay<S>, TimelineError> {
+        let reader = JournalReader::open(self.storage.clone())?;
+        Ok(self.replay_of(reader, Exchange::new(), Timestamp(0)))
     }
 
     /// As [`replay`](Self::replay), but may begin at any moment not after `sequence`.
     ///
     /// # Errors
     /// As `replay`.
-    pub fn replay_from(&self, sequence: Sequence) -> Result<Replay, TimelineError> {
-        let base = base_for_reading(&FileStorage::read_only(&self.directory), sequence)?;
-        let (reader, exchange, time) = (base.reading, base.exchange, base.time);
-        Ok(Replay { reader, exchange, time, next: None, current: None, events: Vec::new() })
+    pub fn replay_from(&self, sequence: Sequence) -> Result<Replay<S>, TimelineError> {
+        let base = base_for_reading(&self.storage, sequence)?;
+        Ok(self.replay_of(base.reading, base.exchange, base.time))
+    }
+
+    fn replay_of(&self, reader: JournalReader<S>, exchange: Exchange, time: Timestamp) -> Replay<S> {
+        let epochs = Epochs::new(self.storage.clone());
+        Replay { reader, epochs, exchange, time, next: None, current: None, events: Vec::new() }
     }
 }
 
 /// History under way: a state, and the commands that follow.
-pub struct Replay {
-    reader: JournalReader<FileStorage>,
+pub struct Replay<S: Storage = FileStorage> {
+    reader: JournalReader<S>,
+    epochs: Epochs<S>,
     exchange: Exchange,
     /// That of the last command applied.
     time: Timestamp,
@@ -206,7 +276,7 @@ pub struct Replay {
     events: Vec<Event>,
 }
 
-impl Replay {
+impl<S: Storage> Replay<S> {
     /// The command that comes next; `None` at the end of what is durable.
     ///
     /// # Errors
@@ -228,7 +298,7 @@ impl Replay {
         self.current = self.next.take();
         let Some(command) = &self.current else { return Ok(None) };
         self.events.clear();
-        self.exchange.apply(command.sequence, command.time, &command.command, &mut self.events);
+        step(&mut self.exchange, command, &mut self.events, &self.epochs)?;
         self.time = command.time;
         Ok(Some(Step { command, events: &self.events }))
     }
@@ -240,7 +310,7 @@ impl Replay {
     pub fn skip(&mut self) -> Result<Option<Sequence>, TimelineError> {
         self.peek()?;
         let Some(command) = self.next.take() else { return Ok(None) };
-        self.exchange.apply(command.sequence, command.time, &command.command, &mut NoEvents);
+        step(&mut self.exchange, &command, &mut NoEvents, &self.epochs)?;
         self.time = command.time;
         Ok(Some(command.sequence))
     }
@@ -280,6 +350,17 @@ impl Replay {
     #[must_use]
     pub fn head(&self) -> Head {
         self.reader.head()
+    }
+
+    /// The epochs that were entered without their files, as those were no good.
+    #[must_use]
+    pub fn recomputed(&self) -> Vec<super::Recomputed> {
+        self.epochs.recomputed()
+    }
+
+    /// The state, the command that was read and not applied, and what gives those behind it.
+    pub(super) fn into_parts(self) -> (Exchange, Option<SequencedCommand>, JournalReader<S>) {
+        (self.exchange, self.next, self.reader)
     }
 
     /// Ends here.

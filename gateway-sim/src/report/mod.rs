@@ -90,16 +90,16 @@ impl Report {
             && self.state_hash == self.state_hash_replayed
             && self.replay_commands == self.setup_commands + self.commands
     }
+}
 
-    /// Writes it as JSON.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write_json(&self, path: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.push('\n');
-        fs::write(path, text).with_context(|| format!("cannot write the report to {}", path.display()))
-    }
+/// Writes a report as JSON.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_json(report: &impl Serialize, path: &Path) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(report)?;
+    text.push('\n');
+    fs::write(path, text).with_context(|| format!("cannot write the report to {}", path.display()))
 }
 
 /// What commands met at the stages.

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Percentiles, Report};
+use super::{Percentiles, Report, Stages};
 use crate::{
     load::LoadFigures,
     replay::{Oracle, ReplayFigures, bitstamp::BitstampReport, lobster::LobsterReport},
@@ -27,12 +27,14 @@ pub fn grouped(number: u64) -> String {
 }
 
 /// Nanoseconds as microseconds with one decimal place.
-fn microseconds(nanoseconds: u64) -> String {
+#[must_use]
+pub fn microseconds(nanoseconds: u64) -> String {
     let tenths = (nanoseconds + 50) / 100;
     format!("{}.{}", grouped(tenths / 10), tenths % 10)
 }
 
-fn line(text: &mut String, name: &str, value: impl fmt::Display) {
+/// Appends a line with a name in front.
+pub fn line(text: &mut String, name: &str, value: impl fmt::Display) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{name:<14}{value}");
 }
@@ -91,23 +93,7 @@ impl fmt::Display for Report {
             line(&mut text, "refused", reasons.join(", "));
         }
         text.push('\n');
-        let _ = writeln!(
-            text,
-            "{:<18}{:>13}{:>13}{:>13}{:>13}{:>13}{:>13}",
-            "latency in us", "p50", "p90", "p99", "p99.9", "p99.99", "max"
-        );
-        let stages = &self.stages;
-        let named = [
-            ("journal", &stages.journal),
-            ("risk", &stages.risk),
-            ("match", &stages.r#match),
-            ("publish", &stages.publish),
-        ];
-        for (name, stage) in named {
-            row(&mut text, &format!("{name:<8} wait"), &stage.wait_ns);
-            row(&mut text, &format!("{name:<8} service"), &stage.service_ns);
-        }
-        row(&mut text, "end to end", &self.end_to_end_ns);
+        latency_lines(&mut text, &self.stages, &self.end_to_end_ns);
         text.push('\n');
         if let Some(oracle) = &self.oracle {
             oracle_lines(&mut text, oracle);
@@ -147,6 +133,26 @@ impl fmt::Display for Report {
         );
         formatter.write_str(&text)
     }
+}
+
+/// Appends the table of what commands met at the stages.
+pub fn latency_lines(text: &mut String, stages: &Stages, end_to_end: &Percentiles) {
+    let _ = writeln!(
+        text,
+        "{:<18}{:>13}{:>13}{:>13}{:>13}{:>13}{:>13}",
+        "latency in us", "p50", "p90", "p99", "p99.9", "p99.99", "max"
+    );
+    let named = [
+        ("journal", &stages.journal),
+        ("risk", &stages.risk),
+        ("match", &stages.r#match),
+        ("publish", &stages.publish),
+    ];
+    for (name, stage) in named {
+        row(text, &format!("{name:<8} wait"), &stage.wait_ns);
+        row(text, &format!("{name:<8} service"), &stage.service_ns);
+    }
+    row(text, "end to end", end_to_end);
 }
 
 fn load_lines(text: &mut String, load: &LoadFigures) {

@@ -25,7 +25,7 @@ pub enum Access {
 
 /// A place for segments, and for files beside them, which are written once and whole. Clones are handles to the same
 /// place.
-pub trait Storage: Clone + fmt::Debug + Send + 'static {
+pub trait Storage: Clone + fmt::Debug + Send + Sync + 'static {
     /// An opened segment, or an opened file.
     type Segment: Segment;
     /// A file being written.

@@ -1,0 +1,577 @@
+//! A branch: what a strategy makes of the past, computed aside.
+//!
+//! The parent and the branch run in lock step: one thread applies what happened and says of each command what becomes of
+//! it, another applies that. So a branch costs about one replay, whatever its length, and a few batches of memory.
+
+use std::{
+    collections::BTreeMap,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
+};
+
+use super::{
+    bust, compensate,
+    edits::{Edits, Strategy, is_fact},
+    history::{Commands, History},
+    timeline::TimelineError,
+};
+use crate::{
+    command::{Command, SequencedCommand},
+    event::{Event, EventSink, NoEvents, RejectReason},
+    exchange::Exchange,
+    types::{AccountId, AirdropId, AssetId, MarketId, OrderId, Price, Quantity, Sequence, Timestamp},
+};
+
+/// A fill, with its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BustedFill {
+    /// The sequence of the command that caused it.
+    pub sequence: Sequence,
+    /// Its position among that command's events.
+    pub index: u32,
+    /// When.
+    pub time: Timestamp,
+    /// The taker.
+    pub taker: OrderId,
+    /// The maker.
+    pub maker: OrderId,
+    /// Whose the taker is.
+    pub taker_account: AccountId,
+    /// Whose the maker is.
+    pub maker_account: AccountId,
+    /// Where.
+    pub market: MarketId,
+    /// The price.
+    pub price: Price,
+    /// How much.
+    pub quantity: Quantity,
+}
+
+impl BustedFill {
+    const fn outcome(&self) -> (OrderId, OrderId, Price, Quantity) {
+        (self.taker, self.maker, self.price, self.quantity)
+    }
+}
+
+/// What a strategy leads to.
+#[derive(Clone, Debug)]
+pub struct Branch {
+    /// What happened, after the halt.
+    pub parent: Exchange,
+    /// The branch, after the halt.
+    pub exchange: Exchange,
+    /// The last sequence before anything changes.
+    pub cut: Sequence,
+    /// The fills of the parent that are void.
+    pub busted: Vec<BustedFill>,
+    /// The fills of the branch that did not happen.
+    pub new_fills: Vec<BustedFill>,
+    /// Commands that were accepted in the parent and are refused on the branch, by reason.
+    pub refused: BTreeMap<RejectReason, u64>,
+    /// Orders of the parent that are not held again, since they could not be funded.
+    pub unfunded: Vec<OrderId>,
+    /// How many commands lie between the cut and the halt.
+    pub commands: u64,
+}
+
+/// Why there is no branch.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BranchError {
+    /// The past cannot be read, or ends too early.
+    #[error(transparent)]
+    Timeline(#[from] TimelineError),
+    /// Nothing is to be changed.
+    #[error("no command is dropped and none replaced: name at least one")]
+    NoEdits,
+    /// One sequence has two edits.
+    #[error("sequence {sequence} is both dropped and replaced: decide for one")]
+    EditedTwice {
+        /// Which.
+        sequence: Sequence,
+    },
+    /// A sequence is not between the first command and the halt.
+    #[error("sequence {sequence} is not between 1 and the halt at {halt}")]
+    OutsideHistory {
+        /// Which.
+        sequence: Sequence,
+        /// The halt.
+        halt: Sequence,
+    },
+    /// The cut is not before the halt.
+    #[error("the cut at {cut} is not before the halt at {halt}: nothing would be undone")]
+    CutNotBeforeHalt {
+        /// The cut.
+        cut: Sequence,
+        /// The halt.
+        halt: Sequence,
+    },
+    /// What would be changed lies in an earlier epoch.
+    #[error(
+        "sequence {sequence} belongs to an earlier epoch, which ended at {start}: a recovery changes the epoch that is now"
+    )]
+    EarlierEpoch {
+        /// The first sequence that would be changed.
+        sequence: Sequence,
+        /// Where the epoch that is now begins.
+        start: Sequence,
+    },
+    /// A fact would be dropped without a reason.
+    #[error("sequence {sequence} is a {kind}, which states a fact: to drop it, say that it is none, and why")]
+    Fact {
+        /// Which.
+        sequence: Sequence,
+        /// The kind of command.
+        kind: &'static str,
+    },
+    /// A command would be replaced by itself.
+    #[error("sequence {sequence} is replaced by the same command")]
+    Unchanged {
+        /// Which.
+        sequence: Sequence,
+    },
+    /// A replacement is refused on the branch.
+    #[error("the command that replaces sequence {sequence} is refused on the branch: {reason}")]
+    ReplacementRefused {
+        /// Which.
+        sequence: Sequence,
+        /// Why.
+        reason: RejectReason,
+    },
+    /// A fact that happened cannot be repeated on the branch.
+    #[error("sequence {sequence} is a {kind}, a fact, and is refused on the branch: {reason}")]
+    FactRefused {
+        /// Which.
+        sequence: Sequence,
+        /// The kind of command.
+        kind: &'static str,
+        /// Why.
+        reason: RejectReason,
+    },
+    /// The strategy cannot do this.
+    #[error("{strategy} cannot change sequence {sequence}, a {kind}: {why}")]
+    Unsuited {
+        /// The strategy.
+        strategy: &'static str,
+        /// Which.
+        sequence: Sequence,
+        /// The kind of command.
+        kind: &'static str,
+        /// What speaks against it, and what to do instead.
+        why: &'static str,
+    },
+    /// There is no such airdrop.
+    #[error("there is no {airdrop}")]
+    UnknownAirdrop {
+        /// Which.
+        airdrop: AirdropId,
+    },
+    /// The airdrop credited nobody.
+    #[error("{airdrop} has not been paid: there is nothing to take back")]
+    AirdropNotPaid {
+        /// Which.
+        airdrop: AirdropId,
+    },
+    /// A manifest has more lines than the one it replaces.
+    #[error(
+        "the new manifest of {airdrop} has {given} lines and the journaled one {journaled}: give at least 1 and not more, or drop the airdrop and run another when the exchange is open again"
+    )]
+    TooManyLines {
+        /// Which.
+        airdrop: AirdropId,
+        /// How many were given.
+        given: usize,
+        /// How many there are in the journal.
+        journaled: usize,
+    },
+    /// Nothing was credited by what is dropped.
+    #[error("the dropped sequences credited nobody: there is nothing to compensate")]
+    NothingCredited,
+    /// A payment cannot be made.
+    #[error(
+        "payment {number} of {amount} minor units of {asset} to {account} is not possible: the treasury does not cover it, or there is no such account or asset"
+    )]
+    Payment {
+        /// Its number, from 1.
+        number: usize,
+        /// To whom.
+        account: AccountId,
+        /// What.
+        asset: AssetId,
+        /// How much.
+        amount: u64,
+    },
+    /// The branch would be a state that cannot be.
+    #[error("the branch breaks an invariant: {0}")]
+    Invariant(String),
+}
+
+/// What becomes of a command on the branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It is applied.
+    Apply,
+    /// It is applied, and must be accepted: a fact, or a replacement.
+    MustApply,
+    /// Only time passes.
+    Tombstone,
+    /// A release, forced.
+    Force,
+    /// The order that it would have repriced is cancelled.
+    Cancel(OrderId),
+}
+
+/// A command with its verdict.
+struct Item {
+    command: SequencedCommand,
+    verdict: Verdict,
+    is_replaced: bool,
+}
+
+/// What is handed from the parent to the branch at once.
+#[derive(Default)]
+struct Batch {
+    items: Vec<Item>,
+    /// Orders that were closed otherwise than by a fill, with the item's number.
+    closures: Vec<(u32, OrderId)>,
+    /// The parent's fills.
+    fills: Vec<BustedFill>,
+}
+
+const BATCHES_WAITING: usize = 8;
+const BATCH_ITEMS: usize = 4_096;
+
+/// Computes the branch that `strategy` leads to, for the halt at `halt`. `progress` is told how many commands were applied.
+///
+/// # Errors
+/// [`BranchError`] when the strategy makes no sense for this past.
+pub fn evaluate(
+    history: &dyn History,
+    halt: Sequence,
+    strategy: &Strategy,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Branch, BranchError> {
+    let cut = strategy.cut();
+    if let Some(edits) = strategy.edits() {
+        edits.check(halt)?;
+    } else if cut >= halt {
+        return Err(BranchError::CutNotBeforeHalt { cut, halt });
+    }
+    let start = history.epoch_start()?;
+    if cut < start {
+        return Err(BranchError::EarlierEpoch { sequence: cut.next(), start });
+    }
+    let (exchange, commands) = history.behind(cut)?;
+    let branch = match strategy {
+        Strategy::Rewind { .. } => in_lock_step(exchange, commands, cut, halt, None, progress)?,
+        Strategy::Excise(edits) => in_lock_step(exchange, commands, cut, halt, Some(edits), progress)?,
+        Strategy::Bust(edits) => bust::evaluate(exchange, commands, cut, halt, edits, progress)?,
+        Strategy::Compensate { edits, payments } => {
+            compensate::evaluate(exchange, commands, cut, halt, edits, payments, progress)?
+        }
+    };
+    branch.exchange.check_invariants().map_err(BranchError::Invariant)?;
+    Ok(branch)
+}
+
+/// Applies what came after the halt: facts happen, everything else is refused as it was.
+pub fn advance(exchange: &mut Exchange, later: &[SequencedCommand], events: &mut impl EventSink) {
+    for command in later {
+        exchange.apply(command.sequence, command.time, &command.command, events);
+    }
+}
+
+/// Hands out the commands behind the cut through the halt, in order.
+pub(super) fn each_through(
+    mut commands: Commands,
+    cut: Sequence,
+    halt: Sequence,
+    mut each: impl FnMut(&SequencedCommand) -> Result<(), BranchError>,
+) -> Result<u64, BranchError> {
+    let mut last = cut;
+    while last < halt {
+        let Some(batch) = commands()? else {
+            return Err(TimelineError::Future { asked: halt, last }.into());
+        };
+        for command in batch.iter().take_while(|command| command.sequence <= halt) {
+            each(command)?;
+            last = command.sequence;
+        }
+    }
+    Ok(last.0 - cut.0)
+}
+
+/// A fill as it is told.
+pub(super) fn fill_of(event: &Event, sequence: Sequence, time: Timestamp, index: u32) -> Option<BustedFill> {
+    let Event::Filled { taker, maker, taker_account, maker_account, market, price, quantity, .. } = *event else {
+        return None;
+    };
+    Some(BustedFill { sequence, index, time, taker, maker, taker_account, maker_account, market, price, quantity })
+}
+
+/// What the parent's events say of one command.
+#[derive(Default)]
+struct Watch {
+    index: u32,
+    refused: Option<RejectReason>,
+    accepted: Option<OrderId>,
+    reduced: Option<Quantity>,
+    at: (Sequence, Timestamp),
+    closed: Vec<OrderId>,
+    fills: Vec<BustedFill>,
+}
+
+impl Watch {
+    fn begin(&mut self, command: &SequencedCommand) {
+        self.index = 0;
+        (self.refused, self.accepted, self.reduced) = (None, None, None);
+        self.at = (command.sequence, command.time);
+        self.closed.clear();
+        self.fills.clear();
+    }
+}
+
+impl EventSink for Watch {
+    #[inline]
+    fn emit(&mut self, event: Event) {
+        match event {
+            Event::Filled { .. } => self.fills.extend(fill_of(&event, self.at.0, self.at.1, self.index)),
+            Event::OrderAccepted { order, .. } => self.accepted = Some(order),
+            Event::OrderCancelled { order, .. } => self.closed.push(order),
+            Event::OrderReduced { quantity, .. } => self.reduced = Some(quantity),
+            Event::Refused { reason, .. } => self.refused = Some(reason),
+            _ => {}
+        }
+        self.index += 1;
+    }
+}
+
+/// Rewind (without edits) and excise.
+fn in_lock_step(
+    exchange: Exchange,
+    commands: Commands,
+    cut: Sequence,
+    halt: Sequence,
+    edits: Option<&Edits>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Branch, BranchError> {
+    let branch = exchange.clone();
+    let (sender, batches) = sync_channel(BATCHES_WAITING);
+    let (empty_sender, empties) = sync_channel(BATCHES_WAITING + 2);
+    thread::scope(|scope| {
+        let applying = scope.spawn(move || follow(branch, &batches, &empty_sender));
+        let parent = lead(exchange, commands, cut, halt, edits, progress, &sender, &empties);
+        drop(sender);
+        let followed = applying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // What the branch came upon is the reason why the parent could not go on.
+        let followed = followed?;
+        let (parent, count) = parent?;
+        Ok(Branch {
+            parent,
+            exchange: followed.exchange,
+            cut,
+            busted: followed.busted,
+            new_fills: followed.new_fills,
+            refused: followed.refused,
+            unfunded: Vec::new(),
+            commands: count,
+        })
+    })
+}
+
+/// Applies the parent, and says what becomes of each command.
+#[allow(clippy::too_many_arguments, reason = "both ends of what joins it to the branch")]
+fn lead(
+    mut exchange: Exchange,
+    commands: Commands,
+    cut: Sequence,
+    halt: Sequence,
+    edits: Option<&Edits>,
+    progress: &(dyn Fn(u64) + Sync),
+    sender: &SyncSender<Batch>,
+    empties: &Receiver<Batch>,
+) -> Result<(Exchange, u64), BranchError> {
+    let mut watch = Watch::default();
+    let mut batch = Batch::default();
+    let mut gone = false;
+    let count = each_through(commands, cut, halt, |command| {
+        if gone {
+            return Ok(());
+        }
+        watch.begin(command);
+        exchange.apply(command.sequence, command.time, &command.command, &mut watch);
+        let item = match edits {
+            Some(edits) => excised(command, &watch, edits)?,
+            None => rewound(command, &watch),
+        };
+        let number = batch.items.len() as u32;
+        batch.closures.extend(watch.closed.iter().map(|order| (number, *order)));
+        batch.fills.extend_from_slice(&watch.fills);
+        batch.items.push(item);
+        if batch.items.len() >= BATCH_ITEMS || command.sequence == halt {
+            let next = empties.try_recv().unwrap_or_default();
+            progress(command.sequence.0 - cut.0);
+            gone = sender.send(std::mem::replace(&mut batch, next)).is_err();
+        }
+        Ok(())
+    })?;
+    Ok((exchange, count))
+}
+
+/// Whether the command placed an order that found nothing and stands nowhere: it counts as refused.
+fn found_nothing(watch: &Watch) -> bool {
+    watch.accepted.is_some_and(|order| watch.fills.is_empty() && watch.closed.contains(&order))
+}
+
+/// Whether it is a cancel that was refused as the order was not there: on the branch it may be.
+fn missed(command: &Command, watch: &Watch) -> bool {
+    matches!(command, Command::CancelOrder { .. } | Command::CancelByClientOrderId { .. })
+        && watch.refused == Some(RejectReason::OrderNotFound)
+}
+
+fn excised(command: &SequencedCommand, watch: &Watch, edits: &Edits) -> Result<Item, BranchError> {
+    let sequence = command.sequence;
+    if let Some(reason) = edits.dropped.get(&sequence) {
+        if reason.is_none() && watch.refused.is_none() && is_fact(&command.command) {
+            return Err(BranchError::Fact { sequence, kind: command.command.kind_name() });
+        }
+        return Ok(Item { command: *command, verdict: Verdict::Tombstone, is_replaced: false });
+    }
+    if let Some(other) = edits.replaced.get(&sequence) {
+        if *other == command.command {
+            return Err(BranchError::Unchanged { sequence });
+        }
+        let command = SequencedCommand { command: *other, ..*command };
+        return Ok(Item { command, verdict: Verdict::MustApply, is_replaced: true });
+    }
+    let verdict = match watch.refused {
+        None if is_fact(&command.command) => fact(&command.command),
+        None if found_nothing(watch) => Verdict::Tombstone,
+        None => Verdict::Apply,
+        Some(_) if missed(&command.command, watch) => Verdict::Apply,
+        Some(_) => Verdict::Tombstone,
+    };
+    Ok(Item { command: *command, verdict, is_replaced: false })
+}
+
+fn rewound(command: &SequencedCommand, watch: &Watch) -> Item {
+    let mut command = *command;
+    let verdict = match command.command {
+        _ if watch.refused.is_some() => {
+            if missed(&command.command, watch) {
+                Verdict::Apply
+            } else {
+                Verdict::Tombstone
+            }
+        }
+        fact_command if is_fact(&fact_command) => fact(&fact_command),
+        Command::CancelOrder { .. }
+        | Command::CancelByClientOrderId { .. }
+        | Command::ReduceOrder { .. }
+        | Command::CancelAllOfAccount { .. }
+        | Command::CancelAllOfMarket { .. }
+        | Command::CancelWithdrawal { .. } => Verdict::Apply,
+        Command::ReplaceOrder { account, order, quantity, .. } => match watch.reduced {
+            Some(_) => {
+                command.command = Command::ReduceOrder { account, order, quantity };
+                Verdict::Apply
+            }
+            None => Verdict::Cancel(order),
+        },
+        _ => Verdict::Tombstone,
+    };
+    Item { command, verdict, is_replaced: false }
+}
+
+const fn fact(command: &Command) -> Verdict {
+    match command {
+        Command::ReleaseWithdrawal { .. } => Verdict::Force,
+        _ => Verdict::MustApply,
+    }
+}
+
+/// The branch when it has followed.
+struct Followed {
+    exchange: Exchange,
+    busted: Vec<BustedFill>,
+    new_fills: Vec<BustedFill>,
+    refused: BTreeMap<RejectReason, u64>,
+}
+
+/// Applies what is handed over.
+fn follow(
+    mut exchange: Exchange,
+    batches: &Receiver<Batch>,
+    empties: &SyncSender<Batch>,
+) -> Result<Followed, BranchError> {
+    let (mut busted, mut new_fills) = (Vec::new(), Vec::new());
+    let mut refused = BTreeMap::new();
+    let mut watch = Watch::default();
+    while let Ok(mut batch) = batches.recv() {
+        let (mut closures, mut fills) = (batch.closures.iter().peekable(), &batch.fills[..]);
+        for (number, item) in (0_u32..).zip(&batch.items) {
+            let SequencedCommand { sequence, time, command, .. } = &item.command;
+            watch.begin(&item.command);
+            match item.verdict {
+                Verdict::Apply | Verdict::MustApply => exchange.apply(*sequence, *time, command, &mut watch),
+                Verdict::Tombstone => exchange.skip(*sequence, *time, &mut NoEvents),
+                Verdict::Force => exchange.force_release(*sequence, *time, command, &mut NoEvents),
+                Verdict::Cancel(order) => {
+                    exchange.skip(*sequence, *time, &mut NoEvents);
+                    exchange.force_cancel(order, &mut NoEvents);
+                }
+            }
+            if let Some(reason) = watch.refused {
+                check_refusal(item, reason)?;
+                *refused.entry(reason).or_default() += 1;
+            }
+            while let Some((_, order)) = closures.next_if(|(at, _)| *at == number) {
+                exchange.force_cancel(*order, &mut NoEvents);
+            }
+            let of_this = fills.iter().take_while(|fill| fill.sequence == *sequence).count();
+            let (parents, rest) = fills.split_at(of_this);
+            fills = rest;
+            compare_fills(parents, &watch.fills, &mut busted, &mut new_fills);
+        }
+        batch.items.clear();
+        batch.closures.clear();
+        batch.fills.clear();
+        // If it is not wanted, another is made.
+        drop(empties.try_send(batch));
+    }
+    Ok(Followed { exchange, busted, new_fills, refused })
+}
+
+fn check_refusal(item: &Item, reason: RejectReason) -> Result<(), BranchError> {
+    if item.verdict != Verdict::MustApply {
+        return Ok(());
+    }
+    let (sequence, kind) = (item.command.sequence, item.command.command.kind_name());
+    Err(if item.is_replaced {
+        BranchError::ReplacementRefused { sequence, reason }
+    } else {
+        BranchError::FactRefused { sequence, kind, reason }
+    })
+}
+
+/// Finds the fills of one sequence that only one of the two has.
+fn compare_fills(
+    parents: &[BustedFill],
+    branchs: &[BustedFill],
+    busted: &mut Vec<BustedFill>,
+    new_fills: &mut Vec<BustedFill>,
+) {
+    let same = parents.len() == branchs.len()
+        && parents.iter().zip(branchs).all(|(parent, branch)| parent.outcome() == branch.outcome());
+    if same {
+        return;
+    }
+    let mut left: Vec<&BustedFill> = branchs.iter().collect();
+    for fill in parents {
+        match left.iter().position(|other| other.outcome() == fill.outcome()) {
+            Some(position) => drop(left.remove(position)),
+            None => busted.push(*fill),
+        }
+    }
+    new_fills.extend(left.into_iter().copied());
+}

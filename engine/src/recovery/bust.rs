@@ -1,0 +1,242 @@
+//! Bust: what happened stands, as far as it can be paid without the edits.
+
+use super::{
+    branch::{Branch, BranchError, BustedFill, each_through, fill_of},
+    edits::{Edits, is_fact},
+    history::Commands,
+};
+use crate::{
+    command::{Command, SequencedCommand},
+    event::Event,
+    exchange::{Busting, Exchange, KeptFill},
+    types::{MarketId, MarketSpec, Sequence},
+};
+
+/// Computes the branch. The pass goes over the parent's events while the parent is applied.
+pub(super) fn evaluate(
+    mut exchange: Exchange,
+    commands: Commands,
+    cut: Sequence,
+    halt: Sequence,
+    edits: &Edits,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Branch, BranchError> {
+    let mut busting = Busting::begin(&exchange);
+    let mut busted = Vec::new();
+    let mut specs = Specs::of(&exchange);
+    let mut events = Vec::new();
+    let count = each_through(commands, cut, halt, |command| {
+        events.clear();
+        exchange.apply(command.sequence, command.time, &command.command, &mut events);
+        busting.pass(command.sequence, command.time);
+        let done = (command.sequence.0 - cut.0).is_multiple_of(1 << 12) || command.sequence == halt;
+        if done {
+            progress(command.sequence.0 - cut.0);
+        }
+        let is_refused = matches!(events[..], [.., Event::Refused { .. }]);
+        if let Some(reason) = edits.dropped.get(&command.sequence) {
+            check_drop(command, is_refused, reason.is_some())?;
+            learn(&mut specs, &events);
+            drop_events(command, &events, &mut busting, &mut busted);
+            return Ok(());
+        }
+        if let Some(other) = edits.replaced.get(&command.sequence) {
+            return replace(command, other, &mut busting);
+        }
+        if is_refused {
+            return Ok(());
+        }
+        learn(&mut specs, &events);
+        repeat(command, &events, &specs, &mut busting, &mut busted)
+    })?;
+    let (branch, unfunded) = busting.finish(&exchange);
+    Ok(Branch {
+        parent: exchange,
+        exchange: branch,
+        cut,
+        busted,
+        new_fills: Vec::new(),
+        refused: std::collections::BTreeMap::new(),
+        unfunded,
+        commands: count,
+    })
+}
+
+/// The markets' specifications, by number.
+struct Specs(Vec<Option<MarketSpec>>);
+
+impl Specs {
+    fn of(exchange: &Exchange) -> Self {
+        let mut specs = Self(Vec::new());
+        exchange.markets().for_each(|market| specs.put(market.spec));
+        specs
+    }
+
+    fn put(&mut self, spec: MarketSpec) {
+        let index = usize::from(spec.market.0);
+        if self.0.len() <= index {
+            self.0.resize(index + 1, None);
+        }
+        self.0[index] = Some(spec);
+    }
+
+    fn get(&self, market: MarketId) -> &MarketSpec {
+        self.0[usize::from(market.0)].as_ref().expect("a fill happens on a market that was added")
+    }
+}
+
+fn learn(specs: &mut Specs, events: &[Event]) {
+    if let [Event::MarketAdded { market, base, quote, lot_size, tick_value, maker_rate, taker_rate }] = *events {
+        specs.put(MarketSpec { market, base, quote, lot_size, tick_value, maker_rate, taker_rate });
+    }
+}
+
+fn check_drop(command: &SequencedCommand, is_refused: bool, has_reason: bool) -> Result<(), BranchError> {
+    let (sequence, kind) = (command.sequence, command.command.kind_name());
+    if is_refused {
+        return Ok(());
+    }
+    if is_fact(&command.command) && !has_reason {
+        return Err(BranchError::Fact { sequence, kind });
+    }
+    match command.command {
+        Command::CancelOrder { .. }
+        | Command::CancelByClientOrderId { .. }
+        | Command::ReduceOrder { .. }
+        | Command::ReplaceOrder { .. }
+        | Command::CancelAllOfAccount { .. }
+        | Command::CancelAllOfMarket { .. } => Err(BranchError::Unsuited {
+            strategy: "bust",
+            sequence,
+            kind,
+            why: "it puts nothing back on the book; take excise",
+        }),
+        Command::AddAsset { .. } | Command::AddMarket { .. } | Command::CreateAccount { .. } => {
+            Err(BranchError::Unsuited {
+                strategy: "bust",
+                sequence,
+                kind,
+                why: "what happened later needs it; take excise",
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the events of a dropped command did does not happen.
+fn drop_events(command: &SequencedCommand, events: &[Event], busting: &mut Busting, busted: &mut Vec<BustedFill>) {
+    for (index, event) in (0..).zip(events) {
+        match *event {
+            Event::OrderAccepted { order, .. } => busting.drop_order(order),
+            Event::Filled { .. } => busted.extend(fill_of(event, command.sequence, command.time, index)),
+            _ => {}
+        }
+    }
+}
+
+fn replace(command: &SequencedCommand, other: &Command, busting: &mut Busting) -> Result<(), BranchError> {
+    let (sequence, kind) = (command.sequence, command.command.kind_name());
+    if *other == command.command {
+        return Err(BranchError::Unchanged { sequence });
+    }
+    let suited = matches!(
+        other,
+        Command::OpenAirdrop { .. }
+            | Command::AddAirdropLine { .. }
+            | Command::ApproveAirdrop { .. }
+            | Command::ExecuteAirdrop { .. }
+            | Command::CancelAirdrop { .. }
+            | Command::Transfer { .. }
+            | Command::Deposit { .. }
+            | Command::RequestWithdrawal { .. }
+    );
+    if !suited || other.kind() != command.command.kind() {
+        let why = "only airdrops, transfers, deposits and requests of withdrawals can be replaced, by one of their kind; take excise";
+        return Err(BranchError::Unsuited { strategy: "bust", sequence, kind, why });
+    }
+    busting.apply(sequence, command.time, other).map_err(|reason| BranchError::ReplacementRefused { sequence, reason })
+}
+
+/// Lets happen what happened, as far as it can be paid.
+fn repeat(
+    command: &SequencedCommand,
+    events: &[Event],
+    specs: &Specs,
+    busting: &mut Busting,
+    busted: &mut Vec<BustedFill>,
+) -> Result<(), BranchError> {
+    let SequencedCommand { sequence, time, .. } = *command;
+    match command.command {
+        Command::ReleaseWithdrawal { withdrawal, account, asset, amount } => {
+            busting.force_release(withdrawal, account, asset, amount);
+            return Ok(());
+        }
+        Command::ExecuteAirdrop { airdrop, .. } => {
+            busting.pay_airdrop(airdrop, sequence, time);
+            return Ok(());
+        }
+        Command::OpenAirdrop { .. }
+        | Command::AddAirdropLine { .. }
+        | Command::ApproveAirdrop { .. }
+        | Command::CancelAirdrop { .. } => {
+            // Without its manifest, or with another, it may be refused, and then it is.
+            let _ = busting.apply(sequence, time, &command.command);
+            return Ok(());
+        }
+        Command::CancelWithdrawal { withdrawal, .. } => {
+            busting.cancel_request(withdrawal);
+            return Ok(());
+        }
+        _ if is_fact(&command.command) => {
+            let kind = command.command.kind_name();
+            busting.apply(sequence, time, &command.command).map_err(|reason| BranchError::FactRefused {
+                sequence,
+                kind,
+                reason,
+            })?;
+        }
+        _ => {}
+    }
+    for (index, event) in (0..).zip(events) {
+        match *event {
+            Event::Transferred { from, to, asset, amount } => {
+                busting.transfer(from, to, asset, amount);
+            }
+            Event::WithdrawalRequested { account, asset, amount, .. } => {
+                busting.request(sequence, time, account, asset, amount);
+            }
+            Event::SetOffDone { account, asset, amount, .. } => busting.set_off(account, asset, amount),
+            Event::OrderReplaced { order, .. } => busting.renewed(order),
+            Event::Filled {
+                taker,
+                maker,
+                taker_account,
+                maker_account,
+                market,
+                taker_side,
+                price,
+                quantity,
+                taker_fee,
+                maker_fee,
+                ..
+            } => {
+                let spec = specs.get(market);
+                let fill = KeptFill {
+                    market,
+                    taker: (taker, taker_account),
+                    maker: (maker, maker_account),
+                    taker_side,
+                    notional: spec.notional(price, quantity).expect("a fill's notional fits"),
+                    base_amount: spec.base_amount(quantity).expect("a fill's quantity fits"),
+                    taker_fee,
+                    maker_fee,
+                };
+                if !busting.fill(&fill) {
+                    busted.extend(fill_of(event, sequence, time, index));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
