@@ -73,6 +73,8 @@ pub struct Branch {
     pub coverage: Coverage,
     /// Whether anything happened on the branch that no command can bring about.
     pub forced: bool,
+    /// What releases fell short of, less what was forgiven when they failed.
+    pub short: BTreeMap<(AccountId, AssetId), u128>,
 }
 
 pub fn fill_of(sequence: Sequence, event: &Event) -> Option<Fill> {
@@ -170,6 +172,11 @@ impl Parent {
         parent
     }
 
+    /// Whether it began with a new exchange.
+    pub fn is_first(&self) -> bool {
+        self.start.0 == 0
+    }
+
     /// The state after the command at `cut`.
     pub fn at(&self, cut: Sequence) -> ModelExchange {
         let mut model = self.base.clone();
@@ -251,6 +258,11 @@ pub fn cut_of(edits: &Edits) -> Sequence {
     Sequence(sequences.first().expect("something is edited").0 - 1)
 }
 
+/// Whether nothing is left of a command: it was refused, or its order found nothing.
+pub fn is_void(sequence: Sequence, events: &[Event]) -> bool {
+    is_refused(events) || found_nothing(sequence, events)
+}
+
 /// Whether the events are of an order that found nothing: accepted, never filled, and gone.
 fn found_nothing(sequence: Sequence, events: &[Event]) -> bool {
     let own = OrderId(sequence.0);
@@ -262,7 +274,7 @@ fn found_nothing(sequence: Sequence, events: &[Event]) -> bool {
 
 impl Branch {
     fn new(model: ModelExchange) -> Self {
-        Self { model, fills: Vec::new(), coverage: Coverage::default(), forced: false }
+        Self { model, fills: Vec::new(), coverage: Coverage::default(), forced: false, short: BTreeMap::new() }
     }
 
     /// Lets time pass, and nothing else.
@@ -337,9 +349,11 @@ impl Branch {
             return Vec::new();
         }
         if let Command::FailWithdrawal { withdrawal } = at.command
-            && self.model.withdrawals.get(&withdrawal).is_some_and(|found| found.shortfall > 0)
+            && let Some(found) = self.model.withdrawals.get(&withdrawal).filter(|found| found.shortfall > 0)
         {
             self.coverage.saw("a shortfall is forgiven");
+            let short = self.short.entry((found.account, found.asset)).or_default();
+            *short = short.saturating_sub(found.shortfall);
         }
         let events = self.model.apply(at.sequence, at.time, &at.command);
         assert!(!is_refused(&events), "the branch refuses a fact: {at:?}: {events:?}");
@@ -375,6 +389,7 @@ impl Branch {
         *self.model.system(EXTERNAL, asset) += i128::try_from(whole - due).expect("it fits");
         if due > 0 {
             self.model.make_owe(account, asset, due);
+            *self.short.entry((account, asset)).or_default() += due;
             self.coverage.saw("a release falls short");
         }
         let state = WithdrawalState::Released;

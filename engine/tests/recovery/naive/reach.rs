@@ -1,20 +1,20 @@
 //! Reach: whom a recovery could possibly concern, from what happened alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use engine::{
-    command::Command,
+    command::{Command, SequencedCommand},
     event::Event,
     recovery::{Edits, Strategy},
-    types::{AccountId, AssetId, MarketId, OrderId, Sequence},
+    types::{AccountId, AssetId, MarketId, Sequence},
 };
 
-use super::{Parent, cut_of, is_fact};
+use super::{Parent, cut_of, is_fact, is_refused};
+use crate::model::ModelExchange;
 
-/// Where orders stand, and who is reached.
+/// Who is reached, and the state as it goes along.
 struct Pass {
-    /// The market and account of every open order.
-    open: BTreeMap<OrderId, (MarketId, AccountId)>,
+    model: ModelExchange,
     accounts: BTreeSet<AccountId>,
     markets: BTreeSet<MarketId>,
 }
@@ -56,11 +56,11 @@ pub fn reach(parent: &Parent, strategy: &Strategy) -> BTreeSet<AccountId> {
         }
     };
     accounts.retain(|account| account.is_user());
-    let open = parent.at(cut).open_orders().map(|(market, order)| (order.id, (market, order.account))).collect();
-    let mut pass = Pass { open, accounts, markets: BTreeSet::new() };
+    let edits = strategy.edits();
+    let mut pass = Pass { model: parent.at(cut), accounts, markets: BTreeSet::new() };
     for (command, events) in parent.behind(cut) {
-        // A cancel that was refused names no market; it may find its order on the branch.
-        pass.command(&command.command, events);
+        let replaced = edits.and_then(|edits| edits.replaced.get(&command.sequence));
+        pass.command(command, events, replaced);
     }
     pass.accounts
 }
@@ -152,26 +152,36 @@ fn accounts_of_event(event: &Event) -> Vec<AccountId> {
     }
 }
 
+/// The account and market of an order that is placed or replaced.
+fn orders_in(command: &Command) -> Option<(AccountId, MarketId)> {
+    match *command {
+        Command::PlaceLimit { account, market, .. }
+        | Command::PlaceMarketBuy { account, market, .. }
+        | Command::PlaceMarketSell { account, market, .. }
+        | Command::ReplaceOrder { account, market, .. } => Some((account, market)),
+        _ => None,
+    }
+}
+
 impl Pass {
-    fn command(&mut self, command: &Command, events: &[Event]) {
+    fn command(&mut self, at: &SequencedCommand, events: &[Event], replaced: Option<&Command>) {
+        let mut standing: Vec<(AccountId, MarketId)> =
+            self.model.open_orders().map(|(market, order)| (order.account, market)).collect();
+        self.model.apply(at.sequence, at.time, &at.command);
+        standing.extend(self.model.open_orders().map(|(market, order)| (order.account, market)));
+
         // Who acts where, by this command.
         let mut acts: Vec<(AccountId, MarketId)> = Vec::new();
-        match *command {
-            Command::PlaceLimit { account, market, .. }
-            | Command::PlaceMarketBuy { account, market, .. }
-            | Command::PlaceMarketSell { account, market, .. }
-            | Command::ReplaceOrder { account, market, .. } => acts.push((account, market)),
-            _ => {}
+        if !is_refused(events) {
+            acts.extend(orders_in(&at.command));
         }
+        acts.extend(replaced.and_then(orders_in));
         for event in events {
             match *event {
                 Event::Transferred { from, to, .. } => {
                     if self.accounts.contains(&from) {
                         self.accounts.insert(to);
                     }
-                }
-                Event::OrderAccepted { order, account, market, .. } => {
-                    self.open.insert(order, (market, account));
                 }
                 Event::OrderCancelled { account, market, .. } | Event::OrderReduced { account, market, .. } => {
                     acts.push((account, market));
@@ -187,8 +197,7 @@ impl Pass {
             let before = (self.accounts.len(), self.markets.len());
             for &(account, market) in &acts {
                 if self.accounts.contains(&account) && self.markets.insert(market) {
-                    let standing = self.open.values().filter(|(place, _)| *place == market);
-                    self.accounts.extend(standing.map(|(_, owner)| *owner));
+                    self.accounts.extend(standing.iter().filter(|(_, place)| *place == market).map(|(owner, _)| *owner));
                 }
                 if self.markets.contains(&market) {
                     self.accounts.insert(account);
@@ -196,15 +205,6 @@ impl Pass {
             }
             if before == (self.accounts.len(), self.markets.len()) {
                 break;
-            }
-        }
-        for event in events {
-            match *event {
-                Event::OrderCancelled { order, .. } => _ = self.open.remove(&order),
-                Event::Filled { maker, maker_remaining, .. } if maker_remaining.is_zero() => {
-                    self.open.remove(&maker);
-                }
-                _ => {}
             }
         }
     }
