@@ -27,7 +27,9 @@ use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
     io::{self, Write as _},
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    thread,
 };
 
 use super::{
@@ -415,8 +417,13 @@ pub fn make_plan<S: Storage>(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<(Plan, Branch), PlanError> {
     let halt = find_halt(timeline)?;
-    let first = evaluate(timeline, halt.sequence, strategy, progress)?;
-    let second = evaluate(timeline, halt.sequence, strategy, progress)?;
+    // Side by side: each waits now and then for its own parent, and the other has the core meanwhile.
+    let (first, second) = thread::scope(|scope| {
+        let second = scope.spawn(|| evaluate(timeline, halt.sequence, strategy, &|_| ()));
+        let first = evaluate(timeline, halt.sequence, strategy, progress);
+        (first, second.join())
+    });
+    let (first, second) = (first?, second.unwrap_or_else(|panic| resume_unwind(panic))?);
     let state = first.exchange.state_hash();
     let again = second.exchange.state_hash();
     if state != again {
