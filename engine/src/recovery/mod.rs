@@ -7,8 +7,10 @@ mod apply;
 mod approval;
 mod branch;
 mod bust;
+mod comparison;
 mod compensate;
 mod corrections;
+mod diff;
 mod edits;
 mod epoch;
 mod halt;
@@ -16,6 +18,8 @@ mod history;
 mod lots;
 mod opening;
 mod plan;
+mod reach;
+pub mod report;
 mod snapshots;
 mod timeline;
 mod trace;
@@ -26,7 +30,9 @@ pub use approval::{
     APPROVALS_MAX, APPROVALS_MIN, Approval, ApprovalError, ApprovalFileError, SecretKey, check_approvals, generate_key,
 };
 pub use branch::{Branch, BranchError, BustedFill, advance, evaluate};
+pub use comparison::{ComparisonError, Outcome, compare, outcome, outcome_of, sums_to_zero, victims};
 pub use corrections::WITHDRAWAL_GONE;
+pub use diff::{BalanceChange, BookChange, Diff, OrderChange, OrderFate, Reason, WithdrawalChange, diff};
 pub use edits::{Edits, Payment, Strategy, is_fact};
 pub use epoch::{
     Begun, EPOCH_FORMAT, EpochError, EpochFile, EpochFileFault, EpochHeader, EpochName, EpochNameError, Epochs,
@@ -36,6 +42,7 @@ pub use halt::{Halt, find_halt};
 pub use history::{Commands, History, Recorded};
 pub use opening::{Opened, open_exchange};
 pub use plan::{PLAN_FORMAT, Plan, PlanDocumentError, PlanError, make_plan};
+pub use reach::reach;
 pub use snapshots::{LoadedSnapshot, SkippedSnapshot, SnapshotFault, load_snapshot, save_snapshot};
 pub use timeline::{Moment, MomentError, Replay, Step, Timeline, TimelineError};
 pub use trace::{CreditRow, FLOWS_MAX, Flow, FlowKind, MarketTrace, PricePoint, Suspects, Trace, trace};

@@ -1,0 +1,12 @@
+//! The report of an incident as one HTML file that needs nothing else: no script, no request, charts drawn here as SVG.
+//!
+//! Plain data in, text out. It computes no past and no branch: whoever has them fills an [`IncidentReport`], and sections
+//! for which nothing was filled in are left out. The `reprise` tool and the simulator both write it.
+
+mod data;
+mod page;
+
+pub use data::{
+    BalanceChange, BookChange, Check, Fact, IncidentReport, LatencyRow, Mark, Phase, PriceChart, Reference,
+    StrategyRow, TraceFigures, Units,
+};
