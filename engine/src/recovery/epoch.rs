@@ -329,7 +329,7 @@ impl<S: Storage> Epochs<S> {
     /// The state of the epoch whose record, at `sequence`, has this digest.
     #[cold]
     fn begin(&self, sequence: Sequence, digest: Digest) -> Result<Begun, Box<EpochError>> {
-        let reason = match self.from_file(sequence, digest) {
+        let reason = match self.read_file(sequence, digest) {
             Ok(Some(begun)) => return Ok(begun),
             Ok(None) => "the file is not there".to_owned(),
             Err(error) => error.to_string(),
@@ -350,7 +350,7 @@ impl<S: Storage> Epochs<S> {
         })?)
     }
 
-    fn from_file(&self, sequence: Sequence, digest: Digest) -> Result<Option<Begun>, EpochError> {
+    fn read_file(&self, sequence: Sequence, digest: Digest) -> Result<Option<Begun>, EpochError> {
         let names = epoch_files(&self.storage)?;
         let Some(name) = names.into_iter().find(|name| name.sequence == sequence) else { return Ok(None) };
         let file = EpochFile::read(&self.storage, name)?;

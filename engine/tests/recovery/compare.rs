@@ -172,7 +172,12 @@ fn conserved(exchange: &Exchange) -> Result<(), String> {
             .filter(|(_, of, _)| *of == asset.asset)
             .map(|(_, _, amount)| i128::from(amount.0))
             .sum();
-        ensure!(system[RECEIVABLES] == -owed, "{}: RECEIVABLES is {} and {owed} is owed", asset.asset, system[RECEIVABLES]);
+        ensure!(
+            system[RECEIVABLES] == -owed,
+            "{}: RECEIVABLES is {} and {owed} is owed",
+            asset.asset,
+            system[RECEIVABLES]
+        );
     }
     for account in exchange.accounts() {
         for (asset, balance) in account.balances {
@@ -224,7 +229,8 @@ fn owed(parent: &Parent, strategy: &Strategy, branch: &naive::Branch) -> Result<
     if !parent.at_halt.owed.is_empty() || matches!(strategy, Strategy::Compensate { .. }) || !parent.is_first() {
         return Ok(());
     }
-    let short: BTreeMap<_, _> = branch.short.iter().filter(|(_, short)| **short > 0).map(|(of, short)| (*of, *short)).collect();
+    let short: BTreeMap<_, _> =
+        branch.short.iter().filter(|(_, short)| **short > 0).map(|(of, short)| (*of, *short)).collect();
     ensure!(branch.model.owed == short, "owed {:?}, short {short:?}", branch.model.owed);
     let open: BTreeSet<_> = branch.model.owed.keys().collect();
     let carried = branch.model.withdrawals.values().filter(|found| found.shortfall > 0);
@@ -336,7 +342,8 @@ fn changed(
     let name = strategy.name();
     let (before, after) = (footprints(&parent.at_halt), footprints(&expected.model));
     let accounts: BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
-    let changed: BTreeSet<_> = accounts.into_iter().filter(|account| before.get(account) != after.get(account)).collect();
+    let changed: BTreeSet<_> =
+        accounts.into_iter().filter(|account| before.get(account) != after.get(account)).collect();
     let credited = credited(parent, strategy);
     let innocent = changed.difference(&credited).count() as u64;
 

@@ -591,9 +591,8 @@ impl Generator {
     }
 
     fn withdrawals_go_on(&mut self) {
-        let is_final = |state| {
-            matches!(state, WithdrawalState::Settled | WithdrawalState::Failed | WithdrawalState::Cancelled)
-        };
+        let is_final =
+            |state| matches!(state, WithdrawalState::Settled | WithdrawalState::Failed | WithdrawalState::Cancelled);
         let all = self.model.withdrawals.iter().filter(|(_, found)| !is_final(found.state) || found.amount % 16 == 3);
         let pending: Vec<WithdrawalId> = all.map(|(&id, _)| id).collect();
         if pending.is_empty() {

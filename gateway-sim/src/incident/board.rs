@@ -1,11 +1,15 @@
 //! The board: what everybody on an exchange can see. Last and lowest prices, what the crowd takes a price to be, and its
 //! mood; read and written by all threads of an incident.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+};
 
 use engine::{
-    event::Event,
-    types::{AssetId, MarketId},
+    event::{Event, SequencedEvent},
+    recovery::PricePoint,
+    types::MarketId,
 };
 
 use super::world::{KRW, World};
@@ -13,6 +17,9 @@ use crate::random::Random;
 
 /// How far a price may wander by itself, in ten-thousandths of the opening price.
 const WANDER_MAX: u64 = 300;
+
+/// At most so often a price is remembered.
+const SERIES_EVERY_NS: u64 = 50_000_000;
 
 /// How the crowd behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +36,8 @@ pub enum Mood {
 /// What everybody can see.
 #[derive(Debug)]
 pub struct Board {
+    /// Of each market, a price every so often.
+    series: Mutex<Vec<Vec<PricePoint>>>,
     markets: Vec<Seen>,
     mood: AtomicU8,
     /// An epoch has begun, and everything that changed with it was read.
@@ -72,6 +81,7 @@ impl Board {
             follows,
         };
         Self {
+            series: Mutex::new(vec![Vec::new(); world.markets.len()]),
             markets: world.markets.iter().map(|market| seen(market.opening, market.spec.quote == KRW)).collect(),
             mood: AtomicU8::new(Mood::Calm as u8),
             ready: AtomicBool::new(false),
@@ -137,16 +147,29 @@ impl Board {
         Corrections { fills_busted, balances_corrected, orders_restored, orders_voided, others }
     }
 
+    /// The prices of a market so far: what traded first in every twentieth of a second.
+    #[must_use]
+    pub fn series(&self, market: MarketId) -> Vec<PricePoint> {
+        let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        series.get(usize::from(market.0)).cloned().unwrap_or_default()
+    }
+
     /// Takes notice of an event.
-    pub fn notice(&self, event: &Event) {
+    pub fn notice(&self, event: &SequencedEvent) {
+        let (sequence, time) = (event.sequence, event.time);
         let count = |number: usize| {
             self.corrections[number].fetch_add(1, Ordering::Relaxed);
         };
-        match *event {
+        match event.event {
             Event::Filled { market, price, .. } => {
                 let seen = self.seen(market);
                 seen.last.store(price.0, Ordering::Relaxed);
                 seen.lowest.fetch_min(price.0, Ordering::Relaxed);
+                let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+                let series = &mut series[usize::from(market.0)];
+                if series.last().is_none_or(|last| time.0 >= last.time.0 + SERIES_EVERY_NS) {
+                    series.push(PricePoint { sequence, time, price });
+                }
                 if seen.follows && self.mood() == Mood::Panic {
                     seen.reference.store(price.0, Ordering::Relaxed);
                 }
@@ -174,12 +197,4 @@ impl Board {
             seen.reference.store(reference.clamp(seen.opening - most, seen.opening + most).max(1), Ordering::Relaxed);
         }
     }
-}
-
-/// The market of an asset in won, and its fall so far: the lowest price by the opening price, in ten-thousandths.
-#[must_use]
-pub fn fallen_to(world: &World, board: &Board, asset: AssetId) -> Option<(MarketId, u64)> {
-    let market = world.krw_market(asset)?;
-    let number = market.spec.market;
-    Some((number, board.lowest(number) * 10_000 / market.opening))
 }

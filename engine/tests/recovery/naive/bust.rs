@@ -23,7 +23,8 @@ struct Count {
 
 pub fn bust(parent: &Parent, edits: &Edits) -> Result<Branch, String> {
     for sequence in edits.dropped.keys().chain(edits.replaced.keys()) {
-        let command = parent.commands.iter().find(|command| command.sequence == *sequence).expect("it is there").command;
+        let command =
+            parent.commands.iter().find(|command| command.sequence == *sequence).expect("it is there").command;
         let replaced = edits.replaced.get(sequence);
         if replaced.is_none() && is_change_of_orders(&command) {
             return Err(format!("{command:?} at {sequence} cannot be dropped"));
@@ -252,13 +253,9 @@ impl Branch {
     }
 
     /// Opens the parent's orders again, as far as they can be held.
-    fn hold_again(
-        &mut self,
-        at_halt: &ModelExchange,
-        counts: &BTreeMap<OrderId, Count>,
-        dropped: &BTreeSet<OrderId>,
-    ) {
-        let mut orders: Vec<_> = at_halt.open_orders().map(|(market, order)| (order.id, market, order.clone())).collect();
+    fn hold_again(&mut self, at_halt: &ModelExchange, counts: &BTreeMap<OrderId, Count>, dropped: &BTreeSet<OrderId>) {
+        let mut orders: Vec<_> =
+            at_halt.open_orders().map(|(market, order)| (order.id, market, order.clone())).collect();
         orders.retain(|(id, _, _)| !dropped.contains(id));
         orders.sort_by_key(|(id, _, _)| *id);
         let mut standing: BTreeMap<OrderId, Order> = BTreeMap::new();

@@ -290,8 +290,7 @@ impl Branch {
     fn step(&mut self, at: &SequencedCommand, parent: &[Event], rewind: bool) -> Vec<Event> {
         let Some(&last) = parent.last() else { unreachable!("every command has events") };
         if let Event::Refused { reason, .. } = last {
-            let is_cancel =
-                matches!(at.command, Command::CancelOrder { .. } | Command::CancelByClientOrderId { .. });
+            let is_cancel = matches!(at.command, Command::CancelOrder { .. } | Command::CancelByClientOrderId { .. });
             if is_cancel && reason == RejectReason::OrderNotFound {
                 let events = self.apply(at, &at.command);
                 if !is_refused(&events) {

@@ -197,7 +197,8 @@ impl Pass {
             let before = (self.accounts.len(), self.markets.len());
             for &(account, market) in &acts {
                 if self.accounts.contains(&account) && self.markets.insert(market) {
-                    self.accounts.extend(standing.iter().filter(|(_, place)| *place == market).map(|(owner, _)| *owner));
+                    self.accounts
+                        .extend(standing.iter().filter(|(_, place)| *place == market).map(|(owner, _)| *owner));
                 }
                 if self.markets.contains(&market) {
                     self.accounts.insert(account);
