@@ -2,6 +2,7 @@
 
 mod corrections;
 mod directory;
+mod effects;
 mod running;
 mod world;
 
