@@ -1,5 +1,6 @@
 //! The operator's tool, run as an operator runs it, on a small history written by the test.
 
+mod airdrop;
 #[path = "../model/mod.rs"]
 mod model;
 mod past;

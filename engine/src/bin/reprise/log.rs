@@ -149,7 +149,8 @@ impl Filter<'_> {
             command.command.kind_name() == kind || events.iter().any(|event| event.kind_name() == kind)
         });
         let by_refusal = arguments.refused.is_none_or(|wanted| match events {
-            [Event::Refused { reason, .. }] => wanted.is_none_or(|wanted: RejectReason| wanted == *reason),
+            // A lock that ends at the same moment is told ahead of it.
+            [.., Event::Refused { reason, .. }] => wanted.is_none_or(|wanted: RejectReason| wanted == *reason),
             _ => false,
         });
         by_cause && by_kind && by_refusal
