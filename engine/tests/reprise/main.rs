@@ -1,9 +1,16 @@
 //! The operator's tool, run as an operator runs it, on a small history written by the test.
 
 mod airdrop;
+#[cfg(feature = "sqlite")]
+mod exported;
+mod incident;
 #[path = "../model/mod.rs"]
 mod model;
 mod past;
+mod statement;
+#[allow(dead_code, reason = "its other tests use the rest")]
+#[path = "../recovery_apply/world.rs"]
+mod world;
 
 use std::{
     path::Path,

@@ -10,7 +10,7 @@ use engine::{
     types::{AccountId, Cause, OrderId, Timestamp},
 };
 
-use crate::airdrop::AirdropAction;
+use crate::{airdrop::AirdropAction, statement::StatementArguments};
 
 /// Reads the history of a Reprise exchange: checks it, lists it, shows any past moment, compares two, exports it.
 ///
@@ -51,6 +51,8 @@ pub enum Action {
     /// Check an airdrop before it is opened.
     #[command(subcommand)]
     Airdrop(AirdropAction),
+    /// Say what an incident and its repair did to an account, line by line, fit to be sent to its owner.
+    Statement(StatementArguments),
     /// Make a snapshot of the last moment; the exchange must be stopped (one that runs makes its own).
     Snapshot,
     /// Remove whole segments that come before the older of the two newest good snapshots; the exchange must be stopped.

@@ -22,6 +22,8 @@ mod payouts;
 mod prices;
 mod progress;
 mod show;
+mod statement;
+mod statement_report;
 mod upkeep;
 mod verify;
 
@@ -70,6 +72,7 @@ fn run(arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
         Action::Diff(arguments) => diff::run(&timeline, arguments, output),
         Action::Export(arguments) => export::run(&timeline, arguments, output),
         Action::Airdrop(action) => airdrop::run(&timeline, action, output),
+        Action::Statement(arguments) => statement::run(&timeline, arguments, output),
         Action::Snapshot => upkeep::snapshot(&timeline, output),
         Action::AcceptLoss(_) => unreachable!("it needs no journal that can be read"),
         Action::Prune(arguments) => upkeep::prune_segments(&timeline, arguments, output),

@@ -317,6 +317,7 @@ impl Orders {
                     }
                 }
             }
+            // Nothing else touches an order: where it stands after a correction is told by `OrderRestored`.
             _ => {}
         }
     }

@@ -308,6 +308,7 @@ fn write_state(exchange: &Exchange, names: &Names, sinks: &mut Sinks) -> Result<
                 known.amount.0.into(),
                 Cell::Text(&state),
                 external.as_deref().map_or(Cell::Null, Cell::Text),
+                known.shortfall.0.into(),
             ],
         )?;
     }

@@ -29,3 +29,10 @@ CREATE VIEW v_deposits_withdrawals AS
         1.0 * e.delta / a.unit AS amount
     FROM ledger_entries e JOIN assets a USING (asset) JOIN commands c USING (sequence)
     WHERE c.kind IN ('Deposit', 'ReleaseWithdrawal', 'FailWithdrawal') AND e.bucket <> 'system' ORDER BY e.sequence;
+
+-- What each new epoch corrected: added to balances, by account.
+CREATE VIEW v_epoch_corrections AS
+    SELECT e.sequence, datetime(c.time_ns / 1000000000, 'unixepoch') AS time, e.account, a.symbol, sum(e.delta) AS delta,
+        1.0 * sum(e.delta) / a.unit AS amount
+    FROM ledger_entries e JOIN assets a USING (asset) JOIN commands c USING (sequence)
+    WHERE c.kind = 'StartEpoch' GROUP BY e.sequence, e.account, e.asset;
