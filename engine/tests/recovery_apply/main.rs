@@ -3,6 +3,7 @@
 mod corrections;
 mod directory;
 mod effects;
+mod kill;
 mod running;
 mod world;
 
