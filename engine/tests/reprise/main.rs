@@ -3,6 +3,7 @@
 mod airdrop;
 #[cfg(feature = "sqlite")]
 mod exported;
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "the tests of the export use the rest"))]
 mod incident;
 #[path = "../model/mod.rs"]
 mod model;
