@@ -4,8 +4,6 @@ use std::{collections::BTreeMap, path::Path};
 
 use engine::{
     exchange::Exchange,
-    journal::Durability,
-    pipeline::Inline,
     types::{Cause, Side},
 };
 use serde_json::Value;
@@ -13,7 +11,7 @@ use serde_json::Value;
 use super::{
     incident, json,
     model::streams::{self, Kind},
-    reprise, text,
+    open, reprise, text,
 };
 
 /// Exports a directory to SQLite, and holds all that is in it against the state.
@@ -228,7 +226,7 @@ fn random_histories_are_exported_as_the_exchange_has_them() {
     for kind in Kind::ALL {
         for seed in 0..seeds {
             let directory = tempfile::tempdir().unwrap();
-            let mut inline = Inline::open(directory.path(), Durability::None).unwrap();
+            let mut inline = open(directory.path());
             for (sequence, command) in (1..).zip(streams::commands(kind, seed + 40, 500)) {
                 // What only a recovery submits is refused here.
                 let _ = inline.submit_at(kind.time(sequence), Cause::session(1), command);
