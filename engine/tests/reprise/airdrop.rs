@@ -5,20 +5,18 @@ use std::path::Path;
 use engine::{
     command::Command,
     exchange::ManifestHasher,
-    journal::Durability,
-    pipeline::Inline,
     types::{AccountId, AirdropId, Amount, Cause, Controls, Digest, ExternalId, OperatorId, Timestamp, TradingStatus},
 };
 use serde_json::Value;
 
-use super::{BEGUN, BTC, KRW, reprise, text, write_history};
+use super::{BEGUN, BTC, KRW, open, reprise, text, write_history};
 
 const NOBODY: OperatorId = OperatorId(0);
 
 /// The small history, two operators, a treasury with 2 BTC, attested reserves, limits and one past airdrop of 0.4 BTC.
 fn prepare(directory: &Path) {
     write_history(directory);
-    let mut inline = Inline::open(directory, Durability::None).unwrap();
+    let mut inline = open(directory);
     let (airdrop, asset, total) = (AirdropId(3), BTC, Amount(40_000_000));
     let lines = [(AccountId(1), Amount(30_000_000)), (AccountId(2), Amount(10_000_000))];
     let mut hasher = ManifestHasher::new(asset);
@@ -50,7 +48,7 @@ fn prepare(directory: &Path) {
 }
 
 fn submit(directory: &Path, command: Command) {
-    let mut inline = Inline::open(directory, Durability::None).unwrap();
+    let mut inline = open(directory);
     inline.submit(Cause::operator(1), command).unwrap();
     inline.close().unwrap();
 }

@@ -4,8 +4,6 @@ use std::{collections::BTreeMap, path::Path};
 
 use engine::{
     exchange::Exchange,
-    journal::Durability,
-    pipeline::Inline,
     types::{Cause, Side},
 };
 use serde_json::Value;
@@ -13,7 +11,7 @@ use serde_json::Value;
 use super::{
     incident, json,
     model::streams::{self, Kind},
-    reprise, text,
+    open, reprise, text,
 };
 
 /// Exports a directory to SQLite, and holds all that is in it against the state.
@@ -22,26 +20,29 @@ fn check_export(directory: &Path, exchange: &Exchange, more: impl FnOnce(&rusqli
     let (file, csv) = (out.path().join("audit.sqlite"), out.path().join("csv"));
     text(directory, &["export", "--sqlite", file.to_str().unwrap(), "--csv", csv.to_str().unwrap()]);
     let sql = rusqlite::Connection::open(&file).unwrap();
-    let number = |query: &str| sql.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap();
-    let unbalanced =
-        "SELECT count(*) FROM (SELECT 1 FROM ledger_entries GROUP BY sequence, asset HAVING sum(delta) <> 0)";
-    assert_eq!(number(unbalanced), 0);
+    let number = |query: &str| {
+        sql.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap_or_else(|error| panic!("{query}: {error}"))
+    };
     assert_eq!(number("SELECT count(*) FROM v_ledger_check WHERE total <> 0"), 0);
 
     // The entries alone lead to the balances that the exchange has.
     let mut summed: BTreeMap<(u32, u16), (i64, i64)> = BTreeMap::new();
-    let mut rows =
-        sql.prepare("SELECT account, asset, bucket, sum(delta) FROM ledger_entries GROUP BY 1, 2, 3").unwrap();
+    let mut unbalanced: BTreeMap<(i64, u16), i128> = BTreeMap::new();
+    let mut rows = sql
+        .prepare("SELECT account, asset, bucket, delta, sequence FROM ledger_entries ORDER BY sequence, event")
+        .unwrap();
     let mut rows = rows.query([]).unwrap();
     while let Some(row) = rows.next().unwrap() {
-        let (account, asset, bucket): (u32, u16, String) =
-            (row.get(0).unwrap(), row.get(1).unwrap(), row.get(2).unwrap());
+        let (account, asset, delta): (u32, u16, i64) = (row.get(0).unwrap(), row.get(1).unwrap(), row.get(3).unwrap());
         let entry = summed.entry((account, asset)).or_default();
-        match bucket.as_str() {
-            "held" => entry.1 += row.get::<_, i64>(3).unwrap(),
-            _ => entry.0 += row.get::<_, i64>(3).unwrap(),
+        match row.get::<_, String>(2).unwrap().as_str() {
+            "held" => entry.1 += delta,
+            _ => entry.0 += delta,
         }
+        *unbalanced.entry((row.get(4).unwrap(), asset)).or_default() += i128::from(delta);
     }
+    unbalanced.retain(|_, sum| *sum != 0);
+    assert_eq!(unbalanced, BTreeMap::new(), "entries that do not sum to zero");
     summed.retain(|_, balance| *balance != (0, 0));
     assert_eq!(summed, incident::balances(exchange));
     let mut written: BTreeMap<(u32, u16), (i64, i64)> = BTreeMap::new();
@@ -53,11 +54,19 @@ fn check_export(directory: &Path, exchange: &Exchange, more: impl FnOnce(&rusqli
     assert_eq!(written, incident::balances(exchange));
 
     // What is owed is what the exchange has as an asset.
-    let owed: i64 = exchange.receivables().map(|(.., amount)| amount.0 as i64).sum();
-    assert_eq!(number("SELECT coalesce(sum(owed), 0) FROM receivables"), owed);
-    assert_eq!(number("SELECT -coalesce(sum(system), 0) FROM balances WHERE account = 4294967292"), owed);
-    let shortfalls: i64 = exchange.withdrawals().iter().map(|(_, known)| known.shortfall.0 as i64).sum();
-    assert_eq!(number("SELECT coalesce(sum(shortfall), 0) FROM withdrawals"), shortfalls);
+    let mut owed: BTreeMap<i64, i128> = BTreeMap::new();
+    let mut rows = sql.prepare("SELECT asset, owed FROM receivables").unwrap();
+    let mut rows = rows.query([]).unwrap();
+    while let Some(row) = rows.next().unwrap() {
+        *owed.entry(row.get(0).unwrap()).or_default() += i128::from(row.get::<_, i64>(1).unwrap());
+    }
+    let receivables = exchange.assets().map(|spec| {
+        let system = exchange.system_balances(spec.asset).unwrap();
+        (i64::from(spec.asset.0), -system[3])
+    });
+    assert_eq!(owed, receivables.filter(|(_, owed)| *owed != 0).collect());
+    let shortfalls = exchange.withdrawals().into_iter().filter(|(_, known)| !known.shortfall.is_zero()).count();
+    assert_eq!(number("SELECT count(*) FROM withdrawals WHERE shortfall > 0"), shortfalls as i64);
 
     // Orders are open as in the books.
     let mut open: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
@@ -89,7 +98,9 @@ fn every_repair_is_exported_as_the_exchange_has_it() {
         kinds.extend(incident::kinds(directory.path()));
         let what = plan.strategy.name();
         check_export(directory.path(), &exchange, |sql| {
-            let number = |query: &str| sql.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap();
+            let number = |query: &str| {
+                sql.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap_or_else(|error| panic!("{query}: {error}"))
+            };
             let corrections = incident::corrections(directory.path(), applied.sequence);
             let count = |kind: &str| corrections.iter().filter(|event| event.kind_name() == kind).count() as i64;
             assert_eq!(number("SELECT count(*) FROM fills WHERE void_since_epoch = 2"), count("FillBusted"), "{what}");
@@ -215,7 +226,7 @@ fn random_histories_are_exported_as_the_exchange_has_them() {
     for kind in Kind::ALL {
         for seed in 0..seeds {
             let directory = tempfile::tempdir().unwrap();
-            let mut inline = Inline::open(directory.path(), Durability::None).unwrap();
+            let mut inline = open(directory.path());
             for (sequence, command) in (1..).zip(streams::commands(kind, seed + 40, 500)) {
                 // What only a recovery submits is refused here.
                 let _ = inline.submit_at(kind.time(sequence), Cause::session(1), command);

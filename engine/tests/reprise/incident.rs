@@ -9,7 +9,7 @@ use engine::{
     command::Command,
     event::Event,
     exchange::{Exchange, ManifestHasher},
-    journal::{Durability, Epoch},
+    journal::Epoch,
     pipeline::Inline,
     recovery::{Applied, Plan, Timeline, apply},
     types::{
@@ -34,7 +34,7 @@ struct World {
 
 impl World {
     fn open(directory: &Path, seconds: u64) -> Self {
-        Self { inline: Inline::open(directory, Durability::None).unwrap(), seconds }
+        Self { inline: super::open(directory), seconds }
     }
 
     fn take(&mut self, command: Command) -> Sequence {
@@ -101,7 +101,7 @@ pub fn repair(directory: &Path, number: usize) -> (Plan, Applied) {
     let timeline = Timeline::open(directory).unwrap();
     let strategy = world::strategies(&timeline, BAD).swap_remove(number);
     let (plan, _, approvals) = world::approved(&timeline, &strategy);
-    let applied = apply(directory, &plan, &approvals, Timestamp(1), &|_| ()).unwrap();
+    let applied = super::once_free(|| apply(directory, &plan, &approvals, Timestamp(1), &|_| ()));
     assert_eq!(applied.epoch, Epoch(2));
     (plan, applied)
 }

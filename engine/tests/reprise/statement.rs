@@ -3,15 +3,13 @@
 use std::{collections::BTreeMap, path::Path};
 
 use engine::{
-    journal::Durability,
-    pipeline::Inline,
     recovery::{Plan, Timeline, make_plan},
     types::{AccountId, Cause, Sequence, TradingStatus},
 };
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use super::{incident, json, reprise, text, world, write_history};
+use super::{incident, json, open, reprise, text, world, write_history};
 
 fn decimal(value: &Value) -> Decimal {
     value.as_str().unwrap_or_else(|| panic!("{value}")).parse().unwrap()
@@ -183,7 +181,7 @@ fn what_cannot_be_stated_is_told() {
     refused(here, &["--account", "1", "--epoch", "0"], 1, "there is no epoch 0");
     assert!(text(here, &["statement", "--account", "1", "--plan", &plans[0]]).contains("epoch 2, sequence"));
     // A look at what a plan would do, while the exchange runs.
-    let mut inline = Inline::open(here, Durability::None).unwrap();
+    let mut inline = open(here);
     inline.submit(Cause::operator(1), world::status(TradingStatus::Open)).unwrap();
     let bad = engine::types::AirdropId(5);
     for command in world::incident(bad, inline.exchange().last_sequence().next()) {
