@@ -252,6 +252,8 @@ pub fn reopen(timeline: &Timeline, arguments: &ReopenArguments, output: &mut Out
     }
     let global = writer.exchange().global_status();
     let indicative = indicative(writer.exchange(), &markets, &names);
+    let own = writer.exchange().markets().filter(|view| status.stricter(view.status) != status);
+    let stricter: Vec<String> = own.map(|view| format!("{} {}", names.market(view.spec.market), view.status)).collect();
     let names = writer.names.clone();
     writer.close()?;
     let prices: Vec<_> = indicative.iter().map(|found| found.json.clone()).collect();
@@ -266,7 +268,12 @@ pub fn reopen(timeline: &Timeline, arguments: &ReopenArguments, output: &mut Out
         taken.iter().any(|taken| taken.refused().is_none()) && !markets.is_empty() && status.stricter(global) != status;
     if held_back {
         output.line(format!("note        the exchange as a whole is {global}, and the stricter of both counts"))?;
-    } else if let Some(next) = arguments.status.next() {
+    }
+    let stricter: Vec<_> = stricter.iter().map(String::as_str).collect();
+    if markets.is_empty() && !stricter.is_empty() {
+        output.line(format!("note        restricted by themselves: {}", stricter.join(", ")))?;
+    }
+    if let Some(next) = arguments.status.next().filter(|_| !held_back) {
         output.line(format!("next        {next}"))?;
     }
     Ok(FINE)

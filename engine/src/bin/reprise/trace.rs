@@ -28,10 +28,9 @@ const ROWS_SHOWN: usize = 20;
 
 /// What to trace.
 #[derive(Debug, Args)]
-#[group(id = "suspect", required = true, multiple = false, args = ["airdrop", "seq"])]
 pub struct TraceArguments {
     /// What this airdrop paid.
-    #[arg(long, value_name = "ID", value_parser = airdrop)]
+    #[arg(long, value_name = "ID", value_parser = airdrop, required_unless_present = "seq", conflicts_with = "seq")]
     pub airdrop: Option<AirdropId>,
     /// What these commands credited: a sequence, or two with both ends.
     #[arg(long, value_name = "A..B", value_parser = range)]
