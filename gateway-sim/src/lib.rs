@@ -1,5 +1,5 @@
-//! The load simulator of the exchange: open-loop load by a built-in order flow, replay of recorded order flow, and
-//! the report of both. The binary is a thin shell around this library; benchmarks and tests use [`flow`] directly.
+//! The load simulator of the exchange: incidents that are played and put right, open-loop load by a built-in order flow,
+//! replay of recorded order flow, and the reports of all. The binary is a thin shell around this library; benchmarks and tests use [`flow`] directly.
 #![forbid(unsafe_code)]
 
 pub mod arguments;

@@ -1,11 +1,14 @@
 //! The board: what everybody on an exchange can see. Last and lowest prices, what the crowd takes a price to be, and its
 //! mood; read and written by all threads of an incident.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+};
 
 use engine::{
     event::Event,
-    types::{AssetId, MarketId},
+    types::{MarketId, Timestamp},
 };
 
 use super::world::{KRW, World};
@@ -13,6 +16,9 @@ use crate::random::Random;
 
 /// How far a price may wander by itself, in ten-thousandths of the opening price.
 const WANDER_MAX: u64 = 300;
+
+/// At most so often a price is remembered.
+const SERIES_EVERY_NS: u64 = 50_000_000;
 
 /// How the crowd behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +32,20 @@ pub enum Mood {
     Auction = 2,
 }
 
+/// A price, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traded {
+    /// The time of the fill.
+    pub time: Timestamp,
+    /// The price, in ticks.
+    pub price: u64,
+}
+
 /// What everybody can see.
 #[derive(Debug)]
 pub struct Board {
+    /// Of each market, a price every so often.
+    series: Mutex<Vec<Vec<Traded>>>,
     markets: Vec<Seen>,
     mood: AtomicU8,
     /// An epoch has begun, and everything that changed with it was read.
@@ -72,6 +89,7 @@ impl Board {
             follows,
         };
         Self {
+            series: Mutex::new(vec![Vec::new(); world.markets.len()]),
             markets: world.markets.iter().map(|market| seen(market.opening, market.spec.quote == KRW)).collect(),
             mood: AtomicU8::new(Mood::Calm as u8),
             ready: AtomicBool::new(false),
@@ -137,8 +155,15 @@ impl Board {
         Corrections { fills_busted, balances_corrected, orders_restored, orders_voided, others }
     }
 
-    /// Takes notice of an event.
-    pub fn notice(&self, event: &Event) {
+    /// The prices of a market so far: what traded first in every twentieth of a second.
+    #[must_use]
+    pub fn series(&self, market: MarketId) -> Vec<Traded> {
+        let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        series.get(usize::from(market.0)).cloned().unwrap_or_default()
+    }
+
+    /// Takes notice of an event, which happened at `time`.
+    pub fn notice(&self, time: Timestamp, event: &Event) {
         let count = |number: usize| {
             self.corrections[number].fetch_add(1, Ordering::Relaxed);
         };
@@ -147,6 +172,11 @@ impl Board {
                 let seen = self.seen(market);
                 seen.last.store(price.0, Ordering::Relaxed);
                 seen.lowest.fetch_min(price.0, Ordering::Relaxed);
+                let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+                let series = &mut series[usize::from(market.0)];
+                if series.last().is_none_or(|last| time.0 >= last.time.0 + SERIES_EVERY_NS) {
+                    series.push(Traded { time, price: price.0 });
+                }
                 if seen.follows && self.mood() == Mood::Panic {
                     seen.reference.store(price.0, Ordering::Relaxed);
                 }
@@ -174,12 +204,4 @@ impl Board {
             seen.reference.store(reference.clamp(seen.opening - most, seen.opening + most).max(1), Ordering::Relaxed);
         }
     }
-}
-
-/// The market of an asset in won, and its fall so far: the lowest price by the opening price, in ten-thousandths.
-#[must_use]
-pub fn fallen_to(world: &World, board: &Board, asset: AssetId) -> Option<(MarketId, u64)> {
-    let market = world.krw_market(asset)?;
-    let number = market.spec.market;
-    Some((number, board.lowest(number) * 10_000 / market.opening))
 }

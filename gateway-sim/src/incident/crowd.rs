@@ -357,7 +357,7 @@ mod tests {
             let mut events: Vec<Event> = Vec::new();
             sequence = sequence.next();
             exchange.apply(sequence, Timestamp(0), command, &mut events);
-            events.iter().for_each(|event| board.notice(event));
+            events.iter().for_each(|event| board.notice(Timestamp(0), event));
             refused += u64::from(events.iter().any(|event| matches!(event, Event::Refused { .. })));
         };
         let open = |exchange: &Exchange| -> usize {

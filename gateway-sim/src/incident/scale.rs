@@ -229,7 +229,7 @@ impl<'a> Historian<'a> {
     fn commit(&mut self, mut each: impl FnMut(&SequencedEvent)) -> Result<()> {
         let Self { inline, board, asked, released, .. } = self;
         inline.commit(&mut |event| {
-            board.notice(&event.event);
+            board.notice(event.time, &event.event);
             match event.event {
                 Event::WithdrawalRequested { withdrawal, account, asset, amount } => {
                     asked.push(Command::ReleaseWithdrawal { withdrawal, account, asset, amount });
