@@ -1,5 +1,7 @@
 //! The call auction: the price at which a crossed book trades most, and the fills at that price.
 
+use std::cmp::Reverse;
+
 use super::{
     Exchange, MatchSink, Matcher, Settlement,
     matcher::{Market, carry_over, fees, market_mut},
@@ -7,7 +9,7 @@ use super::{
 };
 use crate::{
     event::{CancelReason, Event},
-    types::{Amount, FeeRate, MarketId, Price, Quantity, Side},
+    types::{Amount, FeeRate, MarketId, Price, Quantity},
 };
 
 /// What an auction would come to if it ended now.
@@ -21,81 +23,119 @@ pub struct Indicative {
     pub imbalance: i64,
 }
 
-impl Market {
-    /// The price at which most would trade, if the book is crossed. The rules say how ties are decided.
-    ///
-    /// Takes steps in proportion to the levels in the crossed range.
-    fn indicative(&self) -> Option<Indicative> {
-        let (best_bid, best_ask) = (self.bids.best()?.price, self.asks.best()?.price);
+/// The prices at which a book is crossed, as it was when this was made, from the lowest up: an account that meets itself
+/// may make a new price necessary at every level, so each must cost less than to walk them all.
+struct CrossedRange {
+    points: Vec<Point>,
+}
+
+/// A limit price in the book.
+#[derive(Clone, Copy)]
+struct Point {
+    price: Price,
+    /// What was bid at this price or above.
+    demand: u64,
+    /// What was offered at this price or below.
+    supply: u64,
+}
+
+/// What has gone from each side since. Whatever goes in an auction goes from the front, so the same has gone at every price
+/// that is still in the crossed range.
+#[derive(Clone, Copy, Default)]
+struct Gone {
+    bids: u64,
+    asks: u64,
+}
+
+impl CrossedRange {
+    /// Takes steps in proportion to the levels in the range.
+    fn of(market: &Market) -> Option<Self> {
+        let (best_bid, best_ask) = (market.bids.best()?.price, market.asks.best()?.price);
         if best_bid < best_ask {
             return None;
         }
-        // Both from the lowest price up.
-        let mut bids: Vec<_> =
-            self.bids.levels().take_while(|level| level.price >= best_ask).map(|l| (l.price, l.quantity.0)).collect();
-        bids.reverse();
-        let asks: Vec<_> =
-            self.asks.levels().take_while(|level| level.price <= best_bid).map(|l| (l.price, l.quantity.0)).collect();
-        let mut prices: Vec<Price> = bids.iter().chain(&asks).map(|(price, _)| *price).collect();
-        prices.sort_unstable();
-        prices.dedup();
-
-        let mut demand: u128 = bids.iter().map(|(_, quantity)| u128::from(*quantity)).sum();
-        let mut supply = 0_u128;
-        let (mut bids, mut asks) = (bids.into_iter().peekable(), asks.into_iter().peekable());
-        let mut best: Vec<(Price, i128)> = Vec::new();
-        let mut best_rank = (0, 0);
-        for price in prices {
-            while let Some((_, quantity)) = asks.next_if(|(ask, _)| *ask <= price) {
-                supply += u128::from(quantity);
+        let bids = market.bids.levels().take_while(|level| level.price >= best_ask);
+        let asks = market.asks.levels().take_while(|level| level.price <= best_bid);
+        // At each price what its own levels add; then the sums, from either end.
+        let mut points: Vec<Point> = bids
+            .map(|level| Point { price: level.price, demand: level.quantity.0, supply: 0 })
+            .chain(asks.map(|level| Point { price: level.price, demand: 0, supply: level.quantity.0 }))
+            .collect();
+        points.sort_unstable_by_key(|point| point.price);
+        points.dedup_by(|next, point| {
+            let same = next.price == point.price;
+            if same {
+                point.demand += next.demand;
+                point.supply += next.supply;
             }
-            while let Some((_, quantity)) = bids.next_if(|(bid, _)| *bid < price) {
-                demand -= u128::from(quantity);
-            }
-            // The more trades, then the less is left, the better.
-            let rank = (demand.min(supply), u128::MAX - demand.abs_diff(supply));
-            if rank > best_rank {
-                best.clear();
-                best_rank = rank;
-            }
-            if rank == best_rank {
-                best.push((price, demand as i128 - supply as i128));
-            }
+            same
+        });
+        let mut supply = 0;
+        for point in &mut points {
+            supply += point.supply;
+            point.supply = supply;
         }
-        let (lowest, highest) = (best.first()?, best.last()?);
-        let (price, imbalance) = if best.iter().all(|(_, left)| *left > 0) {
-            *highest
-        } else if best.iter().all(|(_, left)| *left < 0) {
-            *lowest
-        } else {
-            let middle = Price(lowest.0.0.midpoint(highest.0.0));
-            (middle, self.imbalance(middle))
-        };
-        Some(Indicative {
-            price,
-            quantity: Quantity(u64::try_from(best_rank.0).expect("what is open is backed by balances")),
-            imbalance: i64::try_from(imbalance).expect("what is open is backed by balances"),
-        })
+        let mut demand = 0;
+        for point in points.iter_mut().rev() {
+            demand += point.demand;
+            point.demand = demand;
+        }
+        Some(Self { points })
     }
 
-    fn imbalance(&self, price: Price) -> i128 {
-        let sum = |side: Side| -> i128 {
-            let (side, within) = (self.side(side), side);
-            let levels = side.levels().take_while(|level| match within {
-                Side::Buy => level.price >= price,
-                Side::Sell => level.price <= price,
-            });
-            levels.map(|level| i128::from(level.quantity.0)).sum()
+    /// The price at which most would trade, while the best prices are these and cross. The rules say how ties are decided.
+    ///
+    /// Takes steps in proportion to the logarithm of the levels.
+    fn choose(&self, best_bid: Price, best_ask: Price, gone: Gone) -> Option<Indicative> {
+        if best_bid < best_ask {
+            return None;
+        }
+        let start = self.points.partition_point(|point| point.price < best_ask);
+        let end = self.points.partition_point(|point| point.price <= best_bid);
+        // Both best prices are in it, and of those between them none has gone.
+        let points = &self.points[start..end];
+        let demand = |point: &Point| point.demand - gone.bids;
+        let supply = |point: &Point| point.supply - gone.asks;
+        let left = |point: &Point| i128::from(demand(point)) - i128::from(supply(point));
+        // The more trades, then the less is left, the better.
+        let rank = |point: &Point| (demand(point).min(supply(point)), Reverse(left(point).abs()));
+        // Demand falls with the price and supply grows. So ranks rise to where they meet, and fall from there.
+        let (below, above) = points.split_at(points.partition_point(|point| left(point) >= 0));
+        let best = below.last().map(rank).max(above.first().map(rank))?;
+        // Prices that rank alike are few: at the next one either demand or supply differs, but for one with asks alone before one
+        // with bids alone.
+        let lowest = below.len() - below.iter().rev().take_while(|point| rank(point) == best).count();
+        let highest = below.len() + above.iter().take_while(|point| rank(point) == best).count() - 1;
+        let (lowest, highest) = (&points[lowest], &points[highest]);
+        let (price, imbalance) = if left(highest) > 0 {
+            (highest.price, left(highest))
+        } else if left(lowest) < 0 {
+            (lowest.price, left(lowest))
+        } else {
+            let middle = Price(lowest.price.0.midpoint(highest.price.0));
+            let from = points.partition_point(|point| point.price < middle);
+            let to = points.partition_point(|point| point.price <= middle) - 1;
+            (middle, i128::from(demand(&points[from])) - i128::from(supply(&points[to])))
         };
-        sum(Side::Buy) - sum(Side::Sell)
+        let imbalance = i64::try_from(imbalance).expect("what is open is backed by balances");
+        Some(Indicative { price, quantity: Quantity(best.0), imbalance })
+    }
+}
+
+impl Market {
+    fn choose(&self, range: &CrossedRange, gone: Gone) -> Option<Indicative> {
+        range.choose(self.bids.best()?.price, self.asks.best()?.price, gone)
     }
 }
 
 impl Matcher {
     /// What the market's auction would come to; `None` when its book is not crossed, or there is no such market.
+    ///
+    /// Takes steps in proportion to the levels in the crossed range.
     #[must_use]
     pub fn indicative(&self, market: MarketId) -> Option<Indicative> {
-        self.market(market)?.indicative()
+        let market = self.market(market)?;
+        market.choose(&CrossedRange::of(market)?, Gone::default())
     }
 
     /// Uncrosses a market that has become open.
@@ -103,13 +143,16 @@ impl Matcher {
         if !self.is_open(market) {
             return;
         }
-        while let Some(Indicative { price, quantity, .. }) = self.indicative(market) {
+        let Some(range) = CrossedRange::of(market_mut(&mut self.markets, market)) else { return };
+        let mut gone = Gone::default();
+        while let Some(next) = market_mut(&mut self.markets, market).choose(&range, gone) {
+            let Indicative { price, quantity, .. } = next;
             sink.emit(Event::AuctionUncrossed { market, price, quantity });
-            self.trade_at(market, price, sink);
+            self.trade_at(market, price, &mut gone, sink);
         }
     }
 
-    fn trade_at(&mut self, market: MarketId, price: Price, sink: &mut impl MatchSink) {
+    fn trade_at(&mut self, market: MarketId, price: Price, gone: &mut Gone, sink: &mut impl MatchSink) {
         loop {
             let books = market_mut(&mut self.markets, market);
             let (Some(bid), Some(ask)) = (books.bids.best(), books.asks.best()) else { return };
@@ -118,17 +161,22 @@ impl Matcher {
             }
             let (bid, ask) = (bid.oldest, ask.oldest);
             let (buy, sell) = (self.orders.get(bid), self.orders.get(ask));
-            if buy.account == sell.account {
-                let newer = if buy.id > sell.id { bid } else { ask };
-                self.cancel_open(newer, CancelReason::SelfTrade, sink);
+            if buy.account != sell.account {
+                let quantity = self.cross(bid, ask, price, sink);
+                gone.bids += quantity.0;
+                gone.asks += quantity.0;
+            } else if buy.id > sell.id {
+                gone.bids += buy.remaining.0;
+                self.cancel_open(bid, CancelReason::SelfTrade, sink);
             } else {
-                self.cross(bid, ask, price, sink);
+                gone.asks += sell.remaining.0;
+                self.cancel_open(ask, CancelReason::SelfTrade, sink);
             }
         }
     }
 
     /// One fill between the bid and the ask in these slots, as much as both have.
-    fn cross(&mut self, bid: u32, ask: u32, price: Price, sink: &mut impl MatchSink) {
+    fn cross(&mut self, bid: u32, ask: u32, price: Price, sink: &mut impl MatchSink) -> Quantity {
         let (mut buy, mut sell) = (self.orders.get(bid).clone(), self.orders.get(ask).clone());
         let market = market_mut(&mut self.markets, buy.market);
         let spec = market.spec;
@@ -189,6 +237,7 @@ impl Matcher {
             maker_fee,
             released,
         });
+        quantity
     }
 }
 

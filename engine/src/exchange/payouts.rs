@@ -229,6 +229,17 @@ impl Payouts {
         Ok(())
     }
 
+    /// Counts a request of a withdrawal that passes in any case, as far as it fits.
+    pub(super) fn count_request(&mut self, asset: AssetId, amount: Amount, time: Timestamp) {
+        if self.request(asset, amount, time).is_ok() {
+            return;
+        }
+        if let Some(velocity) = self.velocities.get_mut(&asset) {
+            let window = time.0 / (u64::from(velocity.window_seconds) * SECOND_NS);
+            (velocity.window, velocity.requested) = (window, velocity.amount_max);
+        }
+    }
+
     pub(super) fn set_velocity(&mut self, asset: AssetId, amount_max: Amount, window_seconds: u32) {
         if window_seconds == 0 {
             self.velocities.remove(&asset);

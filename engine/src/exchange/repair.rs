@@ -11,15 +11,15 @@ use rustc_hash::FxBuildHasher;
 
 use super::{
     AirdropState, Decision, Direct, Exchange, Risk, Withdrawal, WithdrawalState,
-    ledger::{EXTERNAL, FEES, TREASURY, system_index},
+    ledger::{EXTERNAL, FEES, RECEIVABLES, TREASURY, UNBACKED, system_index},
     matcher::market_mut,
 };
 use crate::{
     command::Command,
     event::{CancelReason, Event, EventSink, RejectReason},
     types::{
-        AccountId, AirdropId, Amount, AssetId, ExternalId, MarketId, MarketSpec, OrderId, Sequence, Side, Timestamp,
-        WithdrawalId,
+        AMOUNT_MAX, AccountId, AirdropId, Amount, AssetId, Controls, ExternalId, MarketId, MarketSpec, OrderId,
+        Sequence, Side, Timestamp, TradingStatus, WithdrawalId,
     },
 };
 
@@ -31,14 +31,38 @@ impl Risk {
     }
 
     /// Releases a withdrawal that was released: from its own hold, then from available; the rest is owed.
-    fn force_release(&mut self, withdrawal: WithdrawalId, account: AccountId, asset: AssetId, amount: Amount) {
-        if let Some(known) = self.withdrawals.get(&withdrawal).filter(|known| known.state == WithdrawalState::Requested)
-        {
-            let held = known.amount;
-            self.ledger.release(account, asset, held);
-        }
-        let paid = amount.min(self.balance(account, asset).available);
+    ///
+    /// # Errors
+    /// When it has been let out already, there is no such account or asset, or more would be owed, or could come back, than
+    /// there can be. Then nothing is changed.
+    fn force_release(
+        &mut self,
+        withdrawal: WithdrawalId,
+        account: AccountId,
+        asset: AssetId,
+        amount: Amount,
+    ) -> Result<(), RejectReason> {
+        let check = |holds: bool, reason: RejectReason| if holds { Ok(()) } else { Err(reason) };
+        check(self.ledger.account(account).is_some(), RejectReason::UnknownAccount)?;
+        check(self.asset(asset).is_some(), RejectReason::UnknownAsset)?;
+        let known = self.withdrawals.get(&withdrawal).copied();
+        let is_out =
+            |known: Withdrawal| !matches!(known.state, WithdrawalState::Requested | WithdrawalState::Cancelled);
+        check(!known.is_some_and(is_out), RejectReason::WithdrawalStateInvalid)?;
+        // With another command in its place, the request may be somebody else's, or of something else.
+        let standing = known.filter(|known| known.state == WithdrawalState::Requested);
+        let own = standing.filter(|known| (known.account, known.asset) == (account, asset));
+        let own = own.map_or(0, |known| known.amount.0);
+        let paid = amount.min(Amount(self.balance(account, asset).available.0.saturating_add(own)));
         let shortfall = Amount(amount.0 - paid.0);
+        let most = i128::from(AMOUNT_MAX);
+        let owed = i128::from(self.ledger.owed(account, asset).0) + i128::from(shortfall.0);
+        let outstanding = i128::from(self.outstanding[usize::from(asset.0)]) + i128::from(amount.0);
+        check(owed <= most && outstanding <= most, RejectReason::SupplyTooLarge)?;
+
+        if let Some(known) = standing {
+            self.ledger.release(known.account, known.asset, known.amount);
+        }
         self.ledger.take_back(EXTERNAL, account, asset, paid);
         if !shortfall.is_zero() {
             self.ledger.owe(account, asset, shortfall, EXTERNAL);
@@ -47,6 +71,13 @@ impl Risk {
         let released = Withdrawal { account, asset, amount, state, external_id, shortfall };
         self.withdrawals.insert(withdrawal, released);
         self.outstanding[usize::from(asset.0)] += amount.0;
+        Ok(())
+    }
+
+    /// The liabilities of an asset; negative when a treasury that did not cover what it paid has let it out.
+    fn owed_by_system(&self, asset: AssetId) -> i128 {
+        let system = self.ledger.system(asset);
+        -(system[EXTERNAL] + system[RECEIVABLES] + system[UNBACKED])
     }
 
     /// Everything up to `sequence` is settled, and nothing is on its way.
@@ -74,23 +105,28 @@ impl Exchange {
         self.last = sequence;
     }
 
-    /// Applies the release of a withdrawal at `sequence` as a fact, whatever the state says.
+    /// Applies the release of a withdrawal at `sequence` as a fact, whatever its request and its owner have come to.
+    ///
+    /// # Errors
+    /// When it has been let out already, there is no such account or asset, or more would be owed, or could come back, than
+    /// there can be. Then only time has passed.
     ///
     /// # Panics
-    /// When the command is none, or names an account or an asset that is not there, or `sequence` is not above the last.
+    /// When the command is none, or `sequence` is not above the last.
     pub fn force_release(
         &mut self,
         sequence: Sequence,
         time: Timestamp,
         command: &Command,
         events: &mut impl EventSink,
-    ) {
+    ) -> Result<(), RejectReason> {
         let Command::ReleaseWithdrawal { withdrawal, account, asset, amount } = *command else {
             panic!("a {} releases nothing", command.kind_name())
         };
         self.skip(sequence, time, events);
-        self.risk.force_release(withdrawal, account, asset, amount);
+        self.risk.force_release(withdrawal, account, asset, amount)?;
         events.emit(Event::WithdrawalReleased { withdrawal, account, asset, amount });
+        Ok(())
     }
 
     /// Cancels an order, if it is open, whatever its market's status is; gives whether it was.
@@ -126,13 +162,31 @@ impl Exchange {
     }
 
     /// The account owes `amount` to the exchange; `to`, a system account or a user, has it at once.
-    pub fn make_owe(&mut self, account: AccountId, asset: AssetId, amount: Amount, to: AccountId) {
+    ///
+    /// # Errors
+    /// When more would be owed, or had, than there can be. Then nothing is changed.
+    pub fn make_owe(
+        &mut self,
+        account: AccountId,
+        asset: AssetId,
+        amount: Amount,
+        to: AccountId,
+    ) -> Result<(), RejectReason> {
+        let most = i128::from(AMOUNT_MAX);
+        let owed = i128::from(self.risk.ledger.owed(account, asset).0) + i128::from(amount.0);
+        // What users and the treasury have counts as supply; what came from outside or from nowhere did so before.
+        let added = if to.is_user() || to == AccountId::TREASURY { i128::from(amount.0) } else { 0 };
+        let outstanding = i128::from(self.risk.outstanding[usize::from(asset.0)]);
+        if owed > most || self.risk.owed_by_system(asset) + outstanding + added > most {
+            return Err(RejectReason::SupplyTooLarge);
+        }
         if to.is_user() {
             self.risk.ledger.owe(account, asset, amount, TREASURY);
             self.risk.ledger.pay(TREASURY, to, asset, amount);
         } else {
             self.risk.ledger.owe(account, asset, amount, system_index(to));
         }
+        Ok(())
     }
 
     /// Pays an account from the treasury; gives false, and does nothing, when the treasury does not cover it or there is no
@@ -184,6 +238,11 @@ pub struct Busting {
     risk: Risk,
     void: HashMap<OrderId, Void, FxBuildHasher>,
     dropped: BTreeSet<OrderId>,
+    /// The statuses that the facts of the branch have set: the exchange's own, and those of markets.
+    global_status: TradingStatus,
+    statuses: BTreeMap<MarketId, TradingStatus>,
+    /// Whether the treasury ever paid what it did not have.
+    overdrawn: bool,
 }
 
 impl Busting {
@@ -200,7 +259,14 @@ impl Busting {
             }
         }
         risk.begins_at(exchange.last);
-        Self { risk, void: HashMap::default(), dropped: BTreeSet::new() }
+        Self {
+            risk,
+            void: HashMap::default(),
+            dropped: BTreeSet::new(),
+            global_status: exchange.matcher.global_status,
+            statuses: exchange.matcher.markets().map(|market| (market.spec.market, market.status)).collect(),
+            overdrawn: false,
+        }
     }
 
     /// A sequence passes, and timers fire.
@@ -214,28 +280,67 @@ impl Busting {
     /// # Errors
     /// The reason when it is refused.
     pub fn apply(&mut self, sequence: Sequence, time: Timestamp, command: &Command) -> Result<(), RejectReason> {
+        // What is owed to users and the treasury is never less than nothing, or nothing could be decided about it.
+        if self.overdrawn && self.risk.assets().any(|asset| self.risk.owed_by_system(asset.asset) < 0) {
+            return Err(RejectReason::TreasuryNotCovered);
+        }
         let decision = self.risk.decide(sequence, time, command);
         self.risk.settle_all(sequence);
         match decision {
-            Decision::Refuse(reason) => Err(reason),
+            Decision::Refuse(reason) => return Err(reason),
             Decision::Order(_) | Decision::Wait { .. } | Decision::StartEpoch => {
                 unreachable!("a {} is not applied here", command.kind_name())
             }
-            Decision::Done(_) | Decision::Forward | Decision::Airdrop { .. } => Ok(()),
+            Decision::Done(_) | Decision::Forward | Decision::Airdrop { .. } => {}
         }
+        match *command {
+            Command::SetGlobalStatus { status } => self.global_status = status,
+            Command::SetMarketStatus { market, status } => {
+                self.statuses.insert(market, status);
+            }
+            Command::AddMarket { market, .. } => {
+                self.statuses.insert(market, TradingStatus::Open);
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Pays an airdrop without a check, if its manifest is there and unpaid.
-    pub fn pay_airdrop(&mut self, airdrop: AirdropId, sequence: Sequence, time: Timestamp) {
+    ///
+    /// # Errors
+    /// When there would be more of the asset than there can be.
+    pub fn pay_airdrop(&mut self, airdrop: AirdropId, sequence: Sequence, time: Timestamp) -> Result<(), RejectReason> {
         let pending = |state| matches!(state, AirdropState::Open | AirdropState::Approved);
-        if self.risk.payouts.airdrops.get(&airdrop).is_some_and(|known| pending(known.state)) {
-            self.risk.pay_airdrop(airdrop, sequence, time);
+        let known = self.risk.payouts.airdrops.get(&airdrop).filter(|known| pending(known.state));
+        let Some(known) = known else { return Ok(()) };
+        let asset = known.asset;
+        let paid: i128 = known.lines.iter().map(|(_, amount)| i128::from(amount.0)).sum();
+        let covered = self.risk.payouts.controls.has(Controls::COVER);
+        let treasury = self.risk.ledger.system(asset)[TREASURY] - if covered { paid } else { 0 };
+        // All that there is after it, whatever the treasury is short of.
+        let all = self.risk.owed_by_system(asset) + if covered { 0 } else { paid } - treasury.min(0);
+        let outstanding = i128::from(self.risk.outstanding[usize::from(asset.0)]);
+        if all + outstanding > i128::from(AMOUNT_MAX) {
+            return Err(RejectReason::SupplyTooLarge);
         }
+        self.overdrawn |= treasury < 0;
+        self.risk.pay_airdrop(airdrop, sequence, time);
+        Ok(())
     }
 
     /// Releases a withdrawal as a fact.
-    pub fn force_release(&mut self, withdrawal: WithdrawalId, account: AccountId, asset: AssetId, amount: Amount) {
-        self.risk.force_release(withdrawal, account, asset, amount);
+    ///
+    /// # Errors
+    /// As [`Exchange::force_release`].
+    pub fn force_release(
+        &mut self,
+        withdrawal: WithdrawalId,
+        account: AccountId,
+        asset: AssetId,
+        amount: Amount,
+    ) -> Result<(), RejectReason> {
+        self.risk.force_release(withdrawal, account, asset, amount)
     }
 
     /// Moves available, if it is there; gives whether it was.
@@ -258,8 +363,8 @@ impl Busting {
     ) -> bool {
         let covered = self.risk.balance(account, asset).available >= amount;
         if covered {
-            // It counts as far as it fits; it was let through when it was asked for.
-            let _ = self.risk.payouts.request(asset, amount, time);
+            // It was let through when it was asked for.
+            self.risk.payouts.count_request(asset, amount, time);
             self.risk.request_withdrawal(sequence, account, asset, amount);
         }
         covered
@@ -299,14 +404,19 @@ impl Busting {
         let spec = self.risk.markets[usize::from(fill.market.0)].expect("a fill happens on a market");
         let stands = self.stands(fill, &spec);
         if !stands {
-            let taker = self.void.entry(fill.taker.0).or_default();
-            taker.taker_notional += fill.notional.0;
-            taker.taker_charged += fill.taker_fee.max(0).unsigned_abs();
-            let maker = self.void.entry(fill.maker.0).or_default();
-            maker.maker_notional += fill.notional.0;
-            maker.maker_charged += fill.maker_fee.max(0).unsigned_abs();
+            self.void(fill);
         }
         stands
+    }
+
+    /// A fill does not stand: its orders do not count it.
+    pub fn void(&mut self, fill: &KeptFill) {
+        let taker = self.void.entry(fill.taker.0).or_default();
+        taker.taker_notional += fill.notional.0;
+        taker.taker_charged += fill.taker_fee.max(0).unsigned_abs();
+        let maker = self.void.entry(fill.maker.0).or_default();
+        maker.maker_notional += fill.notional.0;
+        maker.maker_charged += fill.maker_fee.max(0).unsigned_abs();
     }
 
     fn stands(&mut self, fill: &KeptFill, spec: &MarketSpec) -> bool {
@@ -337,8 +447,15 @@ impl Busting {
     /// balances of this pass. Gives the state and the orders that could not be funded.
     #[must_use]
     pub fn finish(self, parent: &Exchange) -> (Exchange, Vec<OrderId>) {
-        let Self { mut risk, void, dropped } = self;
+        let Self { mut risk, void, dropped, global_status, statuses, .. } = self;
         let mut matcher = parent.matcher.clone();
+        // The same but for facts that were dropped.
+        matcher.global_status = global_status;
+        for market in matcher.markets.iter_mut().flatten() {
+            let id = market.spec.market;
+            market.spec = risk.markets[usize::from(id.0)].expect("no market is dropped");
+            market.status = statuses[&id];
+        }
         risk.ledger.forget_open_orders();
         let mut open: BTreeMap<OrderId, u32> = BTreeMap::new();
         for market in parent.matcher.markets() {

@@ -146,6 +146,9 @@ impl Exchange {
         if fields.at != bytes.len() {
             return Err(RestoreError::TrailingBytes(bytes.len() - fields.at));
         }
+        if let Some(asset) = risk.overflowing() {
+            return Err(RestoreError::Inconsistent(format!("more of {asset} could come back than there can be")));
+        }
         let exchange = Self::from_parts(risk, matcher, last);
         exchange.check_invariants().map_err(RestoreError::Inconsistent)?;
         if version != exchange.rules_version_in_use() {

@@ -356,7 +356,7 @@ impl Risk {
         self.ledger.restore_balance(account, asset, balance);
     }
 
-    /// Gives false when more could come back than there can be.
+    /// Gives false when more is on its way than there can be.
     #[must_use]
     pub(super) fn restore_withdrawal(&mut self, id: WithdrawalId, withdrawal: Withdrawal) -> bool {
         self.withdrawals.insert(id, withdrawal);
@@ -365,7 +365,21 @@ impl Risk {
         }
         let outstanding = &mut self.outstanding[usize::from(withdrawal.asset.0)];
         *outstanding = outstanding.saturating_add(withdrawal.amount.0);
-        self.ledger.liabilities(withdrawal.asset).saturating_add(*outstanding) <= AMOUNT_MAX
+        *outstanding <= AMOUNT_MAX
+    }
+
+    /// The first asset of which there could be more than there can be, if all that is on its way came back. What its owner
+    /// owes of a release pays the debt first, so it does not count.
+    pub(super) fn overflowing(&self) -> Option<AssetId> {
+        let mut sums: Vec<i128> = self.outstanding.iter().map(|outstanding| i128::from(*outstanding)).collect();
+        for withdrawal in self.withdrawals.values() {
+            sums[usize::from(withdrawal.asset.0)] -= i128::from(withdrawal.shortfall.0);
+        }
+        let mut assets = self.assets().map(|asset| asset.asset);
+        assets.find(|asset| {
+            let supply = i128::from(self.ledger.liabilities(*asset)) + sums[usize::from(asset.0)];
+            supply > i128::from(AMOUNT_MAX)
+        })
     }
 
     pub(super) fn restore_open_order(&mut self, account: AccountId, market: MarketId) {

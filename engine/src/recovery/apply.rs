@@ -231,6 +231,8 @@ pub(crate) struct Application {
     parent: Exchange,
     branch: Exchange,
     busted: Vec<BustedFill>,
+    /// The time of the last command gone over.
+    time: Timestamp,
 }
 
 /// A new epoch that only its record lacks.
@@ -257,15 +259,20 @@ impl Application {
         let mut approvals = approvals.to_vec();
         approvals.sort_unstable_by_key(|approval| approval.operator);
         let Branch { parent, exchange, busted, .. } = branch;
-        Ok(Self { plan: plan.clone(), approvals, parent, branch: exchange, busted })
+        Ok(Self { plan: plan.clone(), approvals, parent, branch: exchange, busted, time: Timestamp(0) })
     }
 
     /// Goes forward over what the journal holds behind, through `until` or to its end.
     pub(crate) fn go_forward<S: Storage>(&mut self, storage: &S, until: Sequence) -> Result<(), ApplyError> {
-        for command in JournalReader::open_at(storage.clone(), self.parent.last_sequence())? {
+        let through = self.through();
+        for command in JournalReader::open_at(storage.clone(), Sequence(through.0 - 1))? {
             let command = command?;
             if command.sequence > until {
                 break;
+            }
+            self.time = command.time;
+            if command.sequence <= through {
+                continue;
             }
             check_frozen(self.plan.halt, &command)?;
             carry_forward(&mut self.parent, &mut self.branch, &command)?;
@@ -278,9 +285,9 @@ impl Application {
         self.parent.last_sequence()
     }
 
-    /// Checks the approvals, with the operators as they are where it stands.
+    /// Checks the approvals, with the operators as they are where it stands; time never runs backwards.
     pub(crate) fn check_approvals(&self, now: Timestamp) -> Result<(), ApplyError> {
-        Ok(check_approvals(&self.plan, &self.approvals, &self.parent, now)?)
+        Ok(check_approvals(&self.plan, &self.approvals, &self.parent, now.max(self.time))?)
     }
 
     /// The commands that journal the plan and its approvals.

@@ -148,6 +148,16 @@ pub enum BranchError {
         /// Why.
         reason: RejectReason,
     },
+    /// An airdrop that happened cannot be paid on the branch.
+    #[error("{airdrop}, paid at {sequence}, cannot be paid on the branch: {reason}")]
+    PayoutRefused {
+        /// Which.
+        airdrop: AirdropId,
+        /// Where it was paid.
+        sequence: Sequence,
+        /// Why.
+        reason: RejectReason,
+    },
     /// The strategy cannot do this.
     #[error("{strategy} cannot change sequence {sequence}, a {kind}: {why}")]
     Unsuited {
@@ -215,6 +225,8 @@ enum Verdict {
     MustApply,
     /// Only time passes.
     Tombstone,
+    /// Only time passes, and what the command closed is not closed.
+    Drop,
     /// A release, forced.
     Force,
     /// The order that it would have repriced is cancelled.
@@ -253,7 +265,7 @@ pub fn evaluate(
 ) -> Result<Branch, BranchError> {
     let cut = strategy.cut();
     if let Some(edits) = strategy.edits() {
-        edits.check(halt)?;
+        edits.check(halt, strategy.name())?;
     } else if cut >= halt {
         return Err(BranchError::CutNotBeforeHalt { cut, halt });
     }
@@ -274,10 +286,16 @@ pub fn evaluate(
     Ok(branch)
 }
 
-/// Applies what came after the halt: facts happen, everything else is refused as it was.
+/// Applies what came after the halt, while the exchange was frozen: facts happen, everything else was refused.
+///
+/// `later` must be without facts that were refused themselves: those do not happen.
 pub fn advance(exchange: &mut Exchange, later: &[SequencedCommand], events: &mut impl EventSink) {
-    for command in later {
-        exchange.apply(command.sequence, command.time, &command.command, events);
+    for SequencedCommand { sequence, time, command, .. } in later {
+        if is_fact(command) {
+            exchange.apply(*sequence, *time, command, events);
+        } else {
+            exchange.skip(*sequence, *time, events);
+        }
     }
 }
 
@@ -393,25 +411,24 @@ fn lead(
 ) -> Result<(Exchange, u64), BranchError> {
     let mut watch = Watch::default();
     let mut batch = Batch::default();
-    let mut gone = false;
     let count = each_through(commands, cut, halt, |command| {
-        if gone {
-            return Ok(());
-        }
         watch.begin(command);
         exchange.apply(command.sequence, command.time, &command.command, &mut watch);
         let item = match edits {
             Some(edits) => excised(command, &watch, edits)?,
             None => rewound(command, &watch),
         };
-        let number = batch.items.len() as u32;
-        batch.closures.extend(watch.closed.iter().map(|order| (number, *order)));
+        if item.verdict != Verdict::Drop && !item.is_replaced {
+            let number = batch.items.len() as u32;
+            batch.closures.extend(watch.closed.iter().map(|order| (number, *order)));
+        }
         batch.fills.extend_from_slice(&watch.fills);
         batch.items.push(item);
         if batch.items.len() >= BATCH_ITEMS || command.sequence == halt {
             let next = empties.try_recv().unwrap_or_default();
             progress(command.sequence.0 - cut.0);
-            gone = sender.send(std::mem::replace(&mut batch, next)).is_err();
+            let sent = sender.send(std::mem::replace(&mut batch, next));
+            sent.map_err(|_| BranchError::Invariant("it ended before the parent did".to_owned()))?;
         }
         Ok(())
     })?;
@@ -435,7 +452,7 @@ fn excised(command: &SequencedCommand, watch: &Watch, edits: &Edits) -> Result<I
         if reason.is_none() && watch.refused.is_none() && is_fact(&command.command) {
             return Err(BranchError::Fact { sequence, kind: command.command.kind_name() });
         }
-        return Ok(Item { command: *command, verdict: Verdict::Tombstone, is_replaced: false });
+        return Ok(Item { command: *command, verdict: Verdict::Drop, is_replaced: false });
     }
     if let Some(other) = edits.replaced.get(&sequence) {
         if *other == command.command {
@@ -514,8 +531,13 @@ fn follow(
             watch.begin(&item.command);
             match item.verdict {
                 Verdict::Apply | Verdict::MustApply => exchange.apply(*sequence, *time, command, &mut watch),
-                Verdict::Tombstone => exchange.skip(*sequence, *time, &mut NoEvents),
-                Verdict::Force => exchange.force_release(*sequence, *time, command, &mut NoEvents),
+                Verdict::Tombstone | Verdict::Drop => exchange.skip(*sequence, *time, &mut NoEvents),
+                Verdict::Force => {
+                    let kind = command.kind_name();
+                    exchange
+                        .force_release(*sequence, *time, command, &mut NoEvents)
+                        .map_err(|reason| BranchError::FactRefused { sequence: *sequence, kind, reason })?;
+                }
                 Verdict::Cancel(order) => {
                     exchange.skip(*sequence, *time, &mut NoEvents);
                     exchange.force_cancel(order, &mut NoEvents);
@@ -566,12 +588,16 @@ fn compare_fills(
     if same {
         return;
     }
-    let mut left: Vec<&BustedFill> = branchs.iter().collect();
+    let mut by_outcome: Vec<usize> = (0..branchs.len()).collect();
+    by_outcome.sort_by_key(|index| branchs[*index].outcome());
+    let mut is_matched = vec![false; branchs.len()];
     for fill in parents {
-        match left.iter().position(|other| other.outcome() == fill.outcome()) {
-            Some(position) => drop(left.remove(position)),
+        let from = by_outcome.partition_point(|index| branchs[*index].outcome() < fill.outcome());
+        let same = by_outcome[from..].iter().take_while(|index| branchs[**index].outcome() == fill.outcome());
+        match same.copied().find(|index| !is_matched[*index]) {
+            Some(index) => is_matched[index] = true,
             None => busted.push(*fill),
         }
     }
-    new_fills.extend(left.into_iter().copied());
+    new_fills.extend(branchs.iter().zip(is_matched).filter(|(_, matched)| !matched).map(|(fill, _)| *fill));
 }

@@ -37,7 +37,7 @@ pub(super) fn evaluate(
         if let Some(reason) = edits.dropped.get(&command.sequence) {
             check_drop(command, is_refused, reason.is_some())?;
             learn(&mut specs, &events);
-            drop_events(command, &events, &mut busting, &mut busted);
+            drop_events(command, &events, &specs, &mut busting, &mut busted);
             return Ok(());
         }
         if let Some(other) = edits.replaced.get(&command.sequence) {
@@ -86,7 +86,8 @@ impl Specs {
 }
 
 fn learn(specs: &mut Specs, events: &[Event]) {
-    if let [Event::MarketAdded { market, base, quote, lot_size, tick_value, maker_rate, taker_rate }] = *events {
+    // A lock that ends at the same sequence is told ahead of it.
+    if let [.., Event::MarketAdded { market, base, quote, lot_size, tick_value, maker_rate, taker_rate }] = *events {
         specs.put(MarketSpec { market, base, quote, lot_size, tick_value, maker_rate, taker_rate });
     }
 }
@@ -123,13 +124,51 @@ fn check_drop(command: &SequencedCommand, is_refused: bool, has_reason: bool) ->
     }
 }
 
+/// A fill as it was.
+fn kept_fill(event: &Event, specs: &Specs) -> Option<KeptFill> {
+    let Event::Filled {
+        taker,
+        maker,
+        taker_account,
+        maker_account,
+        market,
+        taker_side,
+        price,
+        quantity,
+        taker_fee,
+        maker_fee,
+        ..
+    } = *event
+    else {
+        return None;
+    };
+    let spec = specs.get(market);
+    Some(KeptFill {
+        market,
+        taker: (taker, taker_account),
+        maker: (maker, maker_account),
+        taker_side,
+        notional: spec.notional(price, quantity).expect("a fill's notional fits"),
+        base_amount: spec.base_amount(quantity).expect("a fill's quantity fits"),
+        taker_fee,
+        maker_fee,
+    })
+}
+
 /// What the events of a dropped command did does not happen.
-fn drop_events(command: &SequencedCommand, events: &[Event], busting: &mut Busting, busted: &mut Vec<BustedFill>) {
+fn drop_events(
+    command: &SequencedCommand,
+    events: &[Event],
+    specs: &Specs,
+    busting: &mut Busting,
+    busted: &mut Vec<BustedFill>,
+) {
     for (index, event) in (0..).zip(events) {
-        match *event {
-            Event::OrderAccepted { order, .. } => busting.drop_order(order),
-            Event::Filled { .. } => busted.extend(fill_of(event, command.sequence, command.time, index)),
-            _ => {}
+        if let Event::OrderAccepted { order, .. } = *event {
+            busting.drop_order(order);
+        } else if let Some(fill) = kept_fill(event, specs) {
+            busting.void(&fill);
+            busted.extend(fill_of(event, command.sequence, command.time, index));
         }
     }
 }
@@ -166,14 +205,15 @@ fn repeat(
     busted: &mut Vec<BustedFill>,
 ) -> Result<(), BranchError> {
     let SequencedCommand { sequence, time, .. } = *command;
+    let kind = command.command.kind_name();
+    let refused = |reason| BranchError::FactRefused { sequence, kind, reason };
     match command.command {
         Command::ReleaseWithdrawal { withdrawal, account, asset, amount } => {
-            busting.force_release(withdrawal, account, asset, amount);
-            return Ok(());
+            return busting.force_release(withdrawal, account, asset, amount).map_err(refused);
         }
         Command::ExecuteAirdrop { airdrop, .. } => {
-            busting.pay_airdrop(airdrop, sequence, time);
-            return Ok(());
+            let paid = busting.pay_airdrop(airdrop, sequence, time);
+            return paid.map_err(|reason| BranchError::PayoutRefused { airdrop, sequence, reason });
         }
         Command::OpenAirdrop { .. }
         | Command::AddAirdropLine { .. }
@@ -187,14 +227,7 @@ fn repeat(
             busting.cancel_request(withdrawal);
             return Ok(());
         }
-        _ if is_fact(&command.command) => {
-            let kind = command.command.kind_name();
-            busting.apply(sequence, time, &command.command).map_err(|reason| BranchError::FactRefused {
-                sequence,
-                kind,
-                reason,
-            })?;
-        }
+        _ if is_fact(&command.command) => busting.apply(sequence, time, &command.command).map_err(refused)?,
         _ => {}
     }
     for (index, event) in (0..).zip(events) {
@@ -207,31 +240,10 @@ fn repeat(
             }
             Event::SetOffDone { account, asset, amount, .. } => busting.set_off(account, asset, amount),
             Event::OrderReplaced { order, .. } => busting.renewed(order),
-            Event::Filled {
-                taker,
-                maker,
-                taker_account,
-                maker_account,
-                market,
-                taker_side,
-                price,
-                quantity,
-                taker_fee,
-                maker_fee,
-                ..
-            } => {
-                let spec = specs.get(market);
-                let fill = KeptFill {
-                    market,
-                    taker: (taker, taker_account),
-                    maker: (maker, maker_account),
-                    taker_side,
-                    notional: spec.notional(price, quantity).expect("a fill's notional fits"),
-                    base_amount: spec.base_amount(quantity).expect("a fill's quantity fits"),
-                    taker_fee,
-                    maker_fee,
-                };
-                if !busting.fill(&fill) {
+            Event::Filled { .. } => {
+                if let Some(fill) = kept_fill(event, specs)
+                    && !busting.fill(&fill)
+                {
                     busted.extend(fill_of(event, sequence, time, index));
                 }
             }

@@ -59,7 +59,8 @@ pub(super) fn evaluate(
                     Event::Deposited { account, asset, amount, .. } => ((account, asset, AccountId::EXTERNAL), amount),
                     _ => continue,
                 };
-                *credits.entry(key).or_default() += amount.0;
+                let credited = credits.entry(key).or_default();
+                *credited = credited.checked_add(amount.0).ok_or_else(|| too_much(key.0, key.1))?;
             }
         }
         if (command.sequence.0 - cut.0).is_multiple_of(1 << 12) || command.sequence == halt {
@@ -89,7 +90,7 @@ pub(super) fn evaluate(
         branch.claw_back(account, asset, Amount(clawed), source);
         let owed = Amount(credited - clawed);
         if !owed.is_zero() {
-            branch.make_owe(account, asset, owed, source);
+            branch.make_owe(account, asset, owed, source).map_err(|_| too_much(account, asset))?;
         }
     }
     for (number, payment) in (1..).zip(payments) {
@@ -108,4 +109,8 @@ pub(super) fn evaluate(
         unfunded: Vec::new(),
         commands: count,
     })
+}
+
+fn too_much(account: AccountId, asset: AssetId) -> BranchError {
+    BranchError::Invariant(format!("{account} would owe more of {asset} than there can be"))
 }

@@ -239,16 +239,22 @@ impl Edits {
         Sequence(first.map_or(0, |first| first.0.saturating_sub(1)))
     }
 
-    /// Whether the edits make sense by themselves, for a halt at `halt`.
-    pub(super) fn check(&self, halt: Sequence) -> Result<(), BranchError> {
+    /// Whether the edits make sense by themselves, for a halt at `halt` and a strategy of that name.
+    pub(super) fn check(&self, halt: Sequence, strategy: &'static str) -> Result<(), BranchError> {
         if self.is_empty() {
             return Err(BranchError::NoEdits);
         }
         if let Some(sequence) = self.dropped.keys().find(|sequence| self.replaced.contains_key(sequence)) {
             return Err(BranchError::EditedTwice { sequence: *sequence });
         }
-        match self.sequences().into_iter().find(|sequence| sequence.0 == 0 || *sequence >= halt) {
-            Some(sequence) => Err(BranchError::OutsideHistory { sequence, halt }),
+        if let Some(sequence) = self.sequences().into_iter().find(|sequence| sequence.0 == 0 || *sequence >= halt) {
+            return Err(BranchError::OutsideHistory { sequence, halt });
+        }
+        match self.replaced.iter().find(|(_, command)| matches!(command, Command::StartEpoch { .. })) {
+            Some((&sequence, command)) => {
+                let (kind, why) = (command.kind_name(), "an epoch begins by applying a plan, and not on a branch");
+                Err(BranchError::Unsuited { strategy, sequence, kind, why })
+            }
             None => Ok(()),
         }
     }
@@ -261,6 +267,10 @@ fn find_airdrop(history: &dyn History, halt: Sequence, wanted: AirdropId) -> Res
     let (opened, executed) = (known.opened, known.executed);
     if executed.0 == 0 {
         return Err(BranchError::AirdropNotPaid { airdrop: wanted });
+    }
+    let start = history.epoch_start()?;
+    if opened <= start {
+        return Err(BranchError::EarlierEpoch { sequence: opened, start });
     }
     let mut found = Journaled { opened: None, lines: Vec::new() };
     let (exchange, mut commands) = history.behind(Sequence(opened.0 - 1))?;

@@ -37,7 +37,7 @@ use std::{
 
 use super::{
     approval::{Approval, decode_approvals, encode_approvals},
-    branch::{BranchError, evaluate},
+    branch::{Branch, BranchError, evaluate},
     corrections::{carry_forward, corrections},
     plan::{Plan, PlanDocumentError},
     timeline::{Timeline, TimelineError},
@@ -50,7 +50,7 @@ use crate::{
         Epoch, JournalId, JournalReader, OpenError, Storage, epoch_starts, journal_id, look_back,
         storage::{NewFile as _, Segment as _},
     },
-    types::{Digest, Sequence, wire::Writer},
+    types::{Digest, Sequence, Timestamp, wire::Writer},
 };
 
 /// The format of epoch files that this code writes.
@@ -329,7 +329,7 @@ impl<S: Storage> Epochs<S> {
     /// The state of the epoch whose record, at `sequence`, has this digest.
     #[cold]
     fn begin(&self, sequence: Sequence, digest: Digest) -> Result<Begun, Box<EpochError>> {
-        let reason = match self.from_file(sequence, digest) {
+        let reason = match self.read_file(sequence, digest) {
             Ok(Some(begun)) => return Ok(begun),
             Ok(None) => "the file is not there".to_owned(),
             Err(error) => error.to_string(),
@@ -350,7 +350,7 @@ impl<S: Storage> Epochs<S> {
         })?)
     }
 
-    fn from_file(&self, sequence: Sequence, digest: Digest) -> Result<Option<Begun>, EpochError> {
+    fn read_file(&self, sequence: Sequence, digest: Digest) -> Result<Option<Begun>, EpochError> {
         let names = epoch_files(&self.storage)?;
         let Some(name) = names.into_iter().find(|name| name.sequence == sequence) else { return Ok(None) };
         let file = EpochFile::read(&self.storage, name)?;
@@ -587,6 +587,11 @@ impl Made {
         bytes
     }
 
+    /// What the record tells.
+    pub(super) fn corrections(&self) -> &[Event] {
+        &self.corrections
+    }
+
     /// The state that the exchange goes on from: the one in the file, read back.
     pub(super) fn into_begun(self, hash_seed: u64) -> Result<Begun, RestoreError> {
         let before = Sequence(self.header.sequence.0 - 1);
@@ -612,6 +617,8 @@ pub(super) fn plan_parts(plan: &Plan, approvals: &[Approval]) -> Vec<Command> {
 /// A plan as it is journaled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournaledPlan {
+    /// When its first part was journaled.
+    pub time: Timestamp,
     /// The plan.
     pub plan: Plan,
     /// Who approved it.
@@ -624,12 +631,14 @@ pub struct JournaledPlan {
 /// [`EpochError`] when the journal cannot be read, or the plan is not whole.
 pub fn journaled_plan<S: Storage>(storage: &S, sequence: Sequence) -> Result<JournaledPlan, EpochError> {
     let mut parts: Vec<(u32, u8, Digest)> = Vec::new();
+    let mut time = Timestamp(0);
     look_back(storage, Sequence(1), Sequence(sequence.0.saturating_sub(1)), |piece| {
         for command in piece.iter().rev() {
             if let Command::AddPlanPart { index, length, bytes } = command.command
                 && (1..=PART_BYTES as u8).contains(&length)
             {
                 parts.push((index, length, bytes));
+                time = command.time;
                 if index == 0 {
                     return true;
                 }
@@ -653,12 +662,12 @@ pub fn journaled_plan<S: Storage>(storage: &S, sequence: Sequence) -> Result<Jou
     let (plan, approvals) = rest.split_at_checked(length).ok_or_else(|| wrong("the plan is longer than they are"))?;
     let plan = Plan::decode(plan).map_err(|reason| EpochError::Plan { sequence, reason })?;
     let approvals = decode_approvals(approvals).ok_or_else(|| wrong("the approvals behind the plan are cut short"))?;
-    Ok(JournaledPlan { plan, approvals })
+    Ok(JournaledPlan { time, plan, approvals })
 }
 
 /// Computes the epoch whose record is at `sequence` from its parent and its plan.
 pub(super) fn compute<S: Storage>(storage: &S, sequence: Sequence) -> Result<Made, Box<EpochError>> {
-    let JournaledPlan { plan, approvals } = journaled_plan(storage, sequence)?;
+    let JournaledPlan { plan, approvals, .. } = journaled_plan(storage, sequence)?;
     compute_plan(storage, sequence, &plan, &approvals)
 }
 
@@ -669,9 +678,21 @@ pub(super) fn compute_plan<S: Storage>(
     plan: &Plan,
     approvals: &[Approval],
 ) -> Result<Made, Box<EpochError>> {
+    let (branch, _) = branch_before(storage, sequence, plan, &|_| ())?;
+    Ok(Made::new(plan, approvals, &branch.parent, &branch.exchange, &branch.busted, sequence))
+}
+
+/// The parent and the branch of a plan right before the record at `sequence`, and the hashes of both at the halt.
+pub(super) fn branch_before<S: Storage>(
+    storage: &S,
+    sequence: Sequence,
+    plan: &Plan,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<(Branch, [StateHash; 2]), Box<EpochError>> {
     let failed = |source: BranchError| EpochError::Branch { sequence, source: Box::new(source) };
     let timeline = Timeline::of(storage.clone()).before(sequence);
-    let mut branch = evaluate(&timeline, plan.halt, &plan.strategy, &|_| ()).map_err(failed)?;
+    let mut branch = evaluate(&timeline, plan.halt, &plan.strategy, progress).map_err(failed)?;
+    let at_halt = [branch.parent.state_hash(), branch.exchange.state_hash()];
     let later = JournalReader::open_at(storage.clone(), plan.halt).map_err(EpochError::from)?;
     for command in later {
         let command = command.map_err(EpochError::from)?;
@@ -680,7 +701,7 @@ pub(super) fn compute_plan<S: Storage>(
         }
         carry_forward(&mut branch.parent, &mut branch.exchange, &command).map_err(failed)?;
     }
-    Ok(Made::new(plan, approvals, &branch.parent, &branch.exchange, &branch.busted, sequence))
+    Ok((branch, at_halt))
 }
 
 /// The sequence of the record that began the epoch that is now, if it is not the first; only records before `until` count.

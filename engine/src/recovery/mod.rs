@@ -23,6 +23,7 @@ pub mod report;
 mod snapshots;
 mod timeline;
 mod trace;
+mod verification;
 
 pub(crate) use apply::{Application, Prepared, Standing, standing};
 pub use apply::{Applied, ApplyError, apply, apply_to};
@@ -46,3 +47,4 @@ pub use reach::reach;
 pub use snapshots::{LoadedSnapshot, SkippedSnapshot, SnapshotFault, load_snapshot, save_snapshot};
 pub use timeline::{Moment, MomentError, Replay, Step, Timeline, TimelineError};
 pub use trace::{CreditRow, FLOWS_MAX, Flow, FlowKind, MarketTrace, PricePoint, Suspects, Trace, trace};
+pub use verification::{VerifiedEpoch, VerifyError, VerifyFault, verify_epochs, verify_last_epoch};

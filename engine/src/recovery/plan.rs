@@ -405,7 +405,7 @@ impl Fields<'_> {
 }
 
 /// Makes a plan of a strategy, for the halt that the exchange is in, or a preview where it is in none. The branch is computed
-/// twice, each time from the journal, and must come out the same. `progress` is told how many commands were applied.
+/// twice, at the same time, each from the journal, and must come out the same. `progress` is told how many commands were applied.
 ///
 /// # Errors
 /// [`PlanError`] when the strategy makes no sense for this past, or the past cannot be read.
@@ -415,10 +415,14 @@ pub fn make_plan<S: Storage>(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<(Plan, Branch), PlanError> {
     let halt = find_halt(timeline)?;
-    let first = evaluate(timeline, halt.sequence, strategy, progress)?;
-    let second = evaluate(timeline, halt.sequence, strategy, progress)?;
+    let (first, second) = std::thread::scope(|scope| {
+        let second = scope
+            .spawn(|| evaluate(timeline, halt.sequence, strategy, &|_| ()).map(|branch| branch.exchange.state_hash()));
+        let first = evaluate(timeline, halt.sequence, strategy, progress);
+        (first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let (first, again) = (first?, second?);
     let state = first.exchange.state_hash();
-    let again = second.exchange.state_hash();
     if state != again {
         return Err(PlanError::NotReproducible { first: state, second: again });
     }

@@ -447,13 +447,11 @@ impl Tracer {
                     self.lots.arrive(account, asset, lot);
                 }
             }
-            Event::SetOffDone { account, asset, amount, .. } => {
-                if self.lots.has(account, asset) {
-                    self.take(account, asset, amount.0);
-                    for lot in &self.taken {
-                        if let Some(origin) = lot.origin.filter(|origin| origin.hop == 0 && !origin.proceeds) {
-                            self.rows[origin.credit as usize].set_off.0 += lot.amount;
-                        }
+            Event::SetOffDone { account, asset, amount, .. } if self.lots.has(account, asset) => {
+                self.take(account, asset, amount.0);
+                for lot in &self.taken {
+                    if let Some(origin) = lot.origin.filter(|origin| origin.hop == 0 && !origin.proceeds) {
+                        self.rows[origin.credit as usize].set_off.0 += lot.amount;
                     }
                 }
             }

@@ -23,12 +23,12 @@ use engine::{
 };
 
 const MAX: u128 = AMOUNT_MAX as u128;
-/// Where the system accounts that move stand in `AccountId::SYSTEM`.
-const EXTERNAL: usize = 0;
-const FEES: usize = 1;
-const TREASURY: usize = 2;
-const RECEIVABLES: usize = 3;
-const UNBACKED: usize = 4;
+/// Where the system accounts stand in `AccountId::SYSTEM`.
+pub const EXTERNAL: usize = 0;
+pub const FEES: usize = 1;
+pub const TREASURY: usize = 2;
+pub const RECEIVABLES: usize = 3;
+pub const UNBACKED: usize = 4;
 
 /// The whole state.
 #[derive(Clone, Debug)]
@@ -150,7 +150,7 @@ fn refuse_if(condition: bool, reason: RejectReason) -> Outcome {
 }
 
 /// `floor(|rate| * notional / 100,000)`.
-fn fee(rate: i16, notional: u128) -> u128 {
+pub fn fee(rate: i16, notional: u128) -> u128 {
     u128::from(rate.unsigned_abs()).saturating_mul(notional) / 100_000
 }
 
@@ -198,6 +198,11 @@ impl ModelExchange {
             time: Timestamp(0),
             events: Vec::new(),
         }
+    }
+
+    /// The events of what was done to the state by hand.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
     }
 
     /// Applies the command and returns its events.
@@ -432,21 +437,21 @@ impl ModelExchange {
         self.accounts.get(&account).and_then(|found| found.balances.get(&asset)).copied().unwrap_or_default()
     }
 
-    fn balance_mut(&mut self, account: AccountId, asset: AssetId) -> &mut Balance {
+    pub fn balance_mut(&mut self, account: AccountId, asset: AssetId) -> &mut Balance {
         self.account(account).balances.entry(asset).or_default()
     }
 
-    fn system(&mut self, index: usize, asset: AssetId) -> &mut i128 {
+    pub fn system(&mut self, index: usize, asset: AssetId) -> &mut i128 {
         &mut self.assets.get_mut(&asset).expect("the asset exists").system[index]
     }
 
-    fn hold(&mut self, account: AccountId, asset: AssetId, amount: u128) {
+    pub fn hold(&mut self, account: AccountId, asset: AssetId, amount: u128) {
         let balance = self.balance_mut(account, asset);
         balance.available -= amount;
         balance.held += amount;
     }
 
-    fn release(&mut self, account: AccountId, asset: AssetId, amount: u128) {
+    pub fn release(&mut self, account: AccountId, asset: AssetId, amount: u128) {
         let balance = self.balance_mut(account, asset);
         balance.held -= amount;
         balance.available += amount;
@@ -496,7 +501,7 @@ impl ModelExchange {
         refuse_if(self.stopped.contains(&asset), RejectReason::WithdrawalsStopped)
     }
 
-    fn request_withdrawal(&mut self, sequence: u64, account: AccountId, asset: AssetId, value: u128) -> Outcome {
+    pub fn request_withdrawal(&mut self, sequence: u64, account: AccountId, asset: AssetId, value: u128) -> Outcome {
         self.hold(account, asset, value);
         let withdrawal = WithdrawalId(sequence);
         let state = WithdrawalState::Requested;

@@ -35,7 +35,7 @@ impl Market {
         }
     }
 
-    pub(super) fn side_mut(&mut self, side: Side) -> &mut Vec<Order> {
+    pub fn side_mut(&mut self, side: Side) -> &mut Vec<Order> {
         match side {
             Side::Buy => &mut self.bids,
             Side::Sell => &mut self.asks,
@@ -75,7 +75,7 @@ impl Market {
     }
 
     /// What an open order must hold.
-    pub(super) fn required_hold(&self, order: &Order) -> u128 {
+    pub fn required_hold(&self, order: &Order) -> u128 {
         match order.side {
             Side::Sell => order.open * self.lot_size,
             Side::Buy if order.open == 0 => 0,
@@ -131,7 +131,7 @@ impl Market {
         Some((price, traded(price)))
     }
 
-    pub(super) fn hold_asset(&self, side: Side) -> AssetId {
+    pub fn hold_asset(&self, side: Side) -> AssetId {
         match side {
             Side::Buy => self.quote,
             Side::Sell => self.base,
@@ -177,7 +177,7 @@ impl ModelExchange {
     }
 
     /// Takes an open order off its book.
-    pub(super) fn take_order(&mut self, market: MarketId, order: OrderId) -> Order {
+    pub fn take_order(&mut self, market: MarketId, order: OrderId) -> Order {
         let found = self.markets.get_mut(&market).expect("the market exists");
         for side in [Side::Buy, Side::Sell] {
             let orders = found.side_mut(side);
@@ -502,7 +502,7 @@ impl ModelExchange {
     }
 
     /// Closes an order that is on no book any more, and releases its hold.
-    pub(super) fn close(&mut self, market: MarketId, order: &Order, reason: CancelReason) {
+    pub fn close(&mut self, market: MarketId, order: &Order, reason: CancelReason) {
         let asset = self.markets[&market].hold_asset(order.side);
         self.release(order.account, asset, order.hold);
         self.events.push(Event::OrderCancelled {

@@ -179,13 +179,13 @@ pub fn frozen(directory: &std::path::Path) {
 
 /// Plays the setup, the incident and the freeze.
 pub fn play(inline: &mut Inline) {
-    setup().into_iter().for_each(|command| {
+    for command in setup() {
         inline.submit(Cause::operator(1), command).unwrap();
-    });
+    }
     let next = inline.exchange().last_sequence().next();
-    incident(BAD, next).into_iter().for_each(|command| {
+    for command in incident(BAD, next) {
         inline.submit(Cause::session(1), command).unwrap();
-    });
+    }
     inline.freeze(Cause::operator(1)).unwrap();
 }
 

@@ -7,8 +7,9 @@ use std::sync::{
 };
 
 use engine::{
-    event::Event,
-    types::{MarketId, Timestamp},
+    event::{Event, SequencedEvent},
+    recovery::PricePoint,
+    types::MarketId,
 };
 
 use super::world::{KRW, World};
@@ -32,20 +33,11 @@ pub enum Mood {
     Auction = 2,
 }
 
-/// A price, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Traded {
-    /// The time of the fill.
-    pub time: Timestamp,
-    /// The price, in ticks.
-    pub price: u64,
-}
-
 /// What everybody can see.
 #[derive(Debug)]
 pub struct Board {
     /// Of each market, a price every so often.
-    series: Mutex<Vec<Vec<Traded>>>,
+    series: Mutex<Vec<Vec<PricePoint>>>,
     markets: Vec<Seen>,
     mood: AtomicU8,
     /// An epoch has begun, and everything that changed with it was read.
@@ -157,17 +149,18 @@ impl Board {
 
     /// The prices of a market so far: what traded first in every twentieth of a second.
     #[must_use]
-    pub fn series(&self, market: MarketId) -> Vec<Traded> {
+    pub fn series(&self, market: MarketId) -> Vec<PricePoint> {
         let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         series.get(usize::from(market.0)).cloned().unwrap_or_default()
     }
 
-    /// Takes notice of an event, which happened at `time`.
-    pub fn notice(&self, time: Timestamp, event: &Event) {
+    /// Takes notice of an event.
+    pub fn notice(&self, event: &SequencedEvent) {
+        let (sequence, time) = (event.sequence, event.time);
         let count = |number: usize| {
             self.corrections[number].fetch_add(1, Ordering::Relaxed);
         };
-        match *event {
+        match event.event {
             Event::Filled { market, price, .. } => {
                 let seen = self.seen(market);
                 seen.last.store(price.0, Ordering::Relaxed);
@@ -175,7 +168,7 @@ impl Board {
                 let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
                 let series = &mut series[usize::from(market.0)];
                 if series.last().is_none_or(|last| time.0 >= last.time.0 + SERIES_EVERY_NS) {
-                    series.push(Traded { time, price: price.0 });
+                    series.push(PricePoint { sequence, time, price });
                 }
                 if seen.follows && self.mood() == Mood::Panic {
                     seen.reference.store(price.0, Ordering::Relaxed);

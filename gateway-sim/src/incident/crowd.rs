@@ -331,7 +331,7 @@ pub fn holders(world: &World) -> impl Iterator<Item = AccountId> {
 #[cfg(test)]
 mod tests {
     use engine::{
-        event::Event,
+        event::{Event, SequencedEvent},
         exchange::Exchange,
         types::{Sequence, Timestamp},
     };
@@ -357,7 +357,9 @@ mod tests {
             let mut events: Vec<Event> = Vec::new();
             sequence = sequence.next();
             exchange.apply(sequence, Timestamp(0), command, &mut events);
-            events.iter().for_each(|event| board.notice(Timestamp(0), event));
+            for (index, &event) in (0..).zip(&events) {
+                board.notice(&SequencedEvent { sequence, time: Timestamp(0), index, event });
+            }
             refused += u64::from(events.iter().any(|event| matches!(event, Event::Refused { .. })));
         };
         let open = |exchange: &Exchange| -> usize {

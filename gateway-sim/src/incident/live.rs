@@ -190,7 +190,7 @@ fn read(mut events: Subscriber, board: &Board, requests: &mpsc::Sender<Request>,
     loop {
         let ending = stop.load(Ordering::Relaxed);
         let drained = events.drain(4_096, |published| {
-            board.notice(published.event.time, &published.event.event);
+            board.notice(&published.event);
             let request = match published.event.event {
                 Event::WithdrawalRequested { withdrawal, account, asset, amount } => {
                     Request::Asked { withdrawal, account, asset, amount }

@@ -7,6 +7,7 @@ pub mod actors;
 pub mod board;
 pub mod changes;
 pub mod crowd;
+pub mod html;
 pub mod live;
 pub mod prevention;
 pub mod recovery;
@@ -29,7 +30,7 @@ use engine::{
     event::Event,
     exchange::Exchange,
     pipeline::{Config, Latency},
-    types::{Amount, AssetId, Cause, Controls, ExternalId, TradingStatus},
+    types::{Amount, AssetId, Cause, Controls, ExternalId, Timestamp, TradingStatus},
 };
 
 use self::{
@@ -148,10 +149,11 @@ pub fn run(incident: &Incident) -> Result<IncidentReport> {
     ));
     let mut report = empty_report(scenario, &world, &session, &incident.config);
     let before = before(&operators);
-    let (latency, crowded) = Live::run(&session, &world, scenario.rate, &before, |live| {
+    let ((latency, recovered), crowded) = Live::run(&session, &world, scenario.rate, &before, |live| {
         play(live, incident, &cast, &operators, &mut narrator, &mut report)
     })?;
     finish(session, narrator, &crowded, &latency, &mut report)?;
+    recovered.write_report(&incident.html, &world, scenario, &mut report)?;
     Ok(report)
 }
 
@@ -204,7 +206,7 @@ fn play(
     operators: &Operators,
     narrator: &mut Narrator,
     report: &mut IncidentReport,
-) -> Result<Latency> {
+) -> Result<(Latency, Recovered)> {
     let scenario = &incident.scenario;
     let mut latency = None;
     narrator.tell(format!("open: {} commands per second", grouped(scenario.rate)));
@@ -223,8 +225,7 @@ fn play(
     }
     live.wait(scenario.after)?;
     interval(live, "after the reopening", &mut latency, report)?;
-    recovered.write_report(&incident.html, report)?;
-    Ok(latency.expect("there were intervals"))
+    Ok((latency.expect("there were intervals"), recovered))
 }
 
 /// The first two, and how many more.
@@ -342,7 +343,7 @@ fn the_error(
 fn reopen(
     live: &Live<'_>,
     scenario: &Scenario,
-    recovery: Recovery<'_>,
+    mut recovery: Recovery<'_>,
     narrator: &mut Narrator,
     report: &mut IncidentReport,
 ) -> Result<Recovered> {
@@ -361,6 +362,7 @@ fn reopen(
     let begun = Instant::now();
     let events = accepted(operations.execute(open_to(TradingStatus::Open))?, "the opening")?;
     machine += begun.elapsed();
+    recovery.reopened(events.first().map_or(Timestamp(0), |event| event.time));
     live.board.set_mood(Mood::Calm);
     report.phases_ms.reopen = milliseconds(machine);
     report.phases_ms = report.phases_ms.summed();

@@ -2,8 +2,9 @@
 //! library's; here it is timed, told and reported.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -16,19 +17,22 @@ use engine::{
     pipeline::Handle,
     recovery::{
         Applied, Approval, Branch, Edits, EpochFile, EpochName, Plan, SecretKey, Strategy, Suspects, Timeline, Trace,
-        evaluate, make_plan, trace,
+        evaluate, make_plan, report::Reference, trace,
     },
     types::{AccountId, Amount, AssetId, Cause, ExternalId, MarketId, OperatorId, Sequence, Timestamp},
 };
 
 use super::{
     BANK, Narrator, StrategyName,
-    actors::{CLERK, Cast, Payout},
+    actors::{CLERK, Cast, Manifest, Payout},
+    board::Board,
     changes::changes,
+    html,
     live::{Live, accepted},
     milliseconds,
     prevention::SUPERVISOR,
     report::{IncidentReport, StrategyRow, TraceRow, Traced},
+    scenario::Scenario,
     sums_to_zero,
     world::{KRW, WON, World},
 };
@@ -82,6 +86,7 @@ pub struct Recovery<'a> {
     approvals: Vec<Approval>,
     applied: Option<Applied>,
     branch_per_second: f64,
+    reopened: Timestamp,
 }
 
 /// What is left of a recovery.
@@ -90,6 +95,11 @@ pub struct Recovered {
     pub debts: Vec<(AccountId, AssetId, Amount)>,
     /// Commands per second of the chosen strategy's branch.
     pub branch_per_second: f64,
+    board: Arc<Board>,
+    error: Timestamp,
+    reopened: Timestamp,
+    markets: Vec<MarketId>,
+    recipients: BTreeSet<AccountId>,
     trace: Option<Trace>,
     branch: Option<Branch>,
 }
@@ -99,8 +109,26 @@ impl Recovered {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write_report(&self, _html: &Path, _report: &mut IncidentReport) -> Result<()> {
-        let _ = (&self.trace, &self.branch);
+    pub fn write_report(
+        &self,
+        path: &Path,
+        world: &World,
+        scenario: &Scenario,
+        report: &mut IncidentReport,
+    ) -> Result<()> {
+        let material = html::Material {
+            world,
+            board: &self.board,
+            markets: self.markets.clone(),
+            recipients: &self.recipients,
+            trace: self.trace.as_ref(),
+            branch: self.branch.as_ref(),
+            error: self.error,
+            reopened: self.reopened,
+            reference: Reference { name: scenario.then.when.to_owned(), seconds: scenario.then.seconds },
+        };
+        html::write(path, report, &material)?;
+        report.html = Some(path.display().to_string());
         Ok(())
     }
 }
@@ -123,6 +151,7 @@ impl<'a> Recovery<'a> {
             approvals: Vec::new(),
             applied: None,
             branch_per_second: 0.0,
+            reopened: Timestamp(0),
         })
     }
 
@@ -397,8 +426,23 @@ impl<'a> Recovery<'a> {
     #[must_use]
     pub fn finish(self) -> Recovered {
         let branch = self.planned.map(|(_, branch)| branch);
-        let debts = branch.iter().flat_map(|branch| branch.exchange.receivables()).collect();
-        Recovered { debts, branch_per_second: self.branch_per_second, trace: self.trace, branch }
+        let krw_market = |manifest: &Manifest| Some(self.live.world.krw_market(manifest.asset)?.spec.market);
+        Recovered {
+            debts: branch.iter().flat_map(|branch| branch.exchange.receivables()).collect(),
+            branch_per_second: self.branch_per_second,
+            board: Arc::clone(self.live.board),
+            error: self.payout.time,
+            reopened: self.reopened,
+            markets: self.cast.wrong.iter().filter_map(krw_market).collect(),
+            recipients: self.cast.recipients.clone(),
+            trace: self.trace,
+            branch,
+        }
+    }
+
+    /// From when on everything is open again.
+    pub const fn reopened(&mut self, time: Timestamp) {
+        self.reopened = time;
     }
 
     /// What a strategy would come to.

@@ -162,17 +162,16 @@ pub fn run(scale: &Scale) -> Result<ScaleReport> {
         let recovered = reopen(live, &scenario, recovery, &mut narrator, incident)?;
         Ok((live.latency()?, recovered))
     })?;
-    if let Some(html) = &scale.html {
-        recovered.write_report(html, &mut report.incident)?;
-    }
     let timeline = Timeline::open(&directory.path)?;
     report.branch_per_second = recovered.branch_per_second;
-    drop(recovered);
     narrator.tell("applying the same history in line, for comparison");
     report.inline_per_second = in_line(&timeline, payout.before, Sequence(report.incident.chosen.halt))?;
     report.branch_to_inline = report.branch_per_second / report.inline_per_second;
     report.memory_peak_kib = memory_peak_kib();
     finish(session, narrator, &crowded, &latency, &mut report.incident)?;
+    if let Some(html) = &scale.html {
+        recovered.write_report(html, &world, &scenario, &mut report.incident)?;
+    }
     Ok(report)
 }
 
@@ -229,7 +228,7 @@ impl<'a> Historian<'a> {
     fn commit(&mut self, mut each: impl FnMut(&SequencedEvent)) -> Result<()> {
         let Self { inline, board, asked, released, .. } = self;
         inline.commit(&mut |event| {
-            board.notice(event.time, &event.event);
+            board.notice(event);
             match event.event {
                 Event::WithdrawalRequested { withdrawal, account, asset, amount } => {
                     asked.push(Command::ReleaseWithdrawal { withdrawal, account, asset, amount });

@@ -50,6 +50,8 @@ pub struct Then {
     pub until_halt: &'static str,
     /// From the error until everything was open again.
     pub until_open: &'static str,
+    /// The same in seconds.
+    pub seconds: f64,
     /// What was done.
     pub how: &'static str,
 }
@@ -102,6 +104,7 @@ impl Scenario {
                 when: "Coinzest, 18-19 January 2019",
                 until_halt: "15 min",
                 until_open: "10 h 30 min",
+                seconds: 37_800.0,
                 how: "rolled back to 18:33:18, the order book restored item by item; everything after the cut was void",
             },
         }
@@ -145,8 +148,9 @@ impl Scenario {
             then: Then {
                 when: "Bithumb, 6-7 February 2026",
                 until_halt: "35 min",
-                until_open: "27 h until parity was restored with company assets",
-                how: "accounts blocked one by one, 618,212 BTC reversed, the rest paid for by the company",
+                until_open: "27 h",
+                seconds: 97_200.0,
+                how: "accounts blocked one by one, 618,212 BTC reversed, parity restored with the company's own assets",
             },
         }
     }

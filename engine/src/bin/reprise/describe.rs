@@ -5,8 +5,8 @@ use engine::{
     command::Command,
     event::Event,
     types::{
-        AccountId, AssetId, ClientOrderId, ExternalId, FeeRate, MarketId, MarketSpec, OrderId, Price, Quantity, Side,
-        Symbol, WithdrawalId,
+        AccountId, AirdropId, AssetId, ClientOrderId, ExternalId, FeeRate, Gate, MarketId, MarketSpec, OperatorId,
+        OrderId, Price, Quantity, Sequence, Side, Symbol, Timestamp, WithdrawalId,
     },
 };
 use serde_json::{Map, Value as Json, json};
@@ -40,6 +40,8 @@ pub enum Value {
     Market(MarketId),
     /// So much of an asset.
     Amount(AssetId, i128),
+    /// A change of so much of an asset.
+    Change(AssetId, i64),
     /// So much of an asset that is not known.
     MinorUnits(i128),
     /// A market's price.
@@ -56,10 +58,20 @@ pub enum Value {
     ClientOrderId(ClientOrderId),
     /// An id from outside.
     ExternalId(ExternalId),
+    /// An operator.
+    Operator(OperatorId),
+    /// An airdrop.
+    Airdrop(AirdropId),
+    /// A place in the journal.
+    Sequence(Sequence),
+    /// A time.
+    Time(Timestamp),
     /// A fee rate.
     Rate(FeeRate),
     /// A count.
     Count(u64),
+    /// A time span.
+    Seconds(u32),
     /// Anything that is a word.
     Word(String),
 }
@@ -106,6 +118,55 @@ impl Fields {
         self.put("maker_rate", "maker", Value::Rate(maker)).put("taker_rate", "taker", Value::Rate(taker))
     }
 
+    fn operator(&mut self, name: &'static str, before: &'static str, operator: OperatorId) -> &mut Self {
+        self.put(name, before, Value::Operator(operator))
+    }
+
+    /// The two who vouch; none do for the first two operators.
+    fn vouched_by(&mut self, first: OperatorId, second: OperatorId) -> &mut Self {
+        for (name, before, operator) in [("first", "vouched for by", first), ("second", "and", second)] {
+            if operator.0 != 0 {
+                self.operator(name, before, operator);
+            }
+        }
+        self
+    }
+
+    fn airdrop(&mut self, airdrop: AirdropId) -> &mut Self {
+        self.put("airdrop", "", Value::Airdrop(airdrop))
+    }
+
+    /// The limit on withdrawals within a window.
+    fn velocity(&mut self, asset: AssetId, amount_max: u64, window_seconds: u32) -> &mut Self {
+        self.put("asset", "", Value::Asset(asset));
+        if window_seconds == 0 {
+            return self.put("amount_max", "", Value::Word("no limit".to_owned()));
+        }
+        self.put("amount_max", "at most", Value::Amount(asset, amount_max.into()));
+        self.put("window_seconds", "in", Value::Seconds(window_seconds))
+    }
+
+    /// The limits on airdrops: for a recipient, an airdrop, a day.
+    fn limits(&mut self, asset: AssetId, [recipient, airdrop, day]: [u64; 3]) -> &mut Self {
+        self.put("asset", "", Value::Asset(asset)).limit("recipient_max", "to one recipient", asset, recipient);
+        self.limit("airdrop_max", "in one airdrop", asset, airdrop).limit("day_max", "in one day", asset, day)
+    }
+
+    fn lock(&mut self, seconds: u32) -> &mut Self {
+        if seconds > 0 {
+            self.put("lock_seconds", "locked for", Value::Seconds(seconds));
+        }
+        self
+    }
+
+    /// An amount that may be a limit: 0 is none.
+    fn limit(&mut self, name: &'static str, before: &'static str, asset: AssetId, amount: u64) -> &mut Self {
+        if amount == 0 {
+            return self.put(name, before, Value::Word("no limit".to_owned()));
+        }
+        self.put(name, before, Value::Amount(asset, amount.into()))
+    }
+
     fn name(&mut self, name: ClientOrderId) -> &mut Self {
         if name.0 != 0 {
             self.put("client_order_id", "named", Value::ClientOrderId(name));
@@ -143,7 +204,7 @@ impl Fields {
     pub fn names_asset(&self, asset: AssetId, names: &Names) -> bool {
         let half = |market| names.market_spec(market).is_some_and(|spec| spec.base == asset || spec.quote == asset);
         self.0.iter().any(|field| match field.value {
-            Value::Asset(named) | Value::Amount(named, _) => named == asset,
+            Value::Asset(named) | Value::Amount(named, _) | Value::Change(named, _) => named == asset,
             Value::Market(named) | Value::Price(named, _) | Value::Quantity(named, _) => half(named),
             _ => false,
         })
@@ -155,7 +216,8 @@ impl Fields {
         for (index, field) in self.0.iter().enumerate() {
             // An amount that follows its asset carries the symbol itself.
             let doubled = matches!((&field.value, self.0.get(index + 1).map(|next| &next.value)),
-                (Value::Asset(asset), Some(Value::Amount(next, _))) if asset == next);
+                (Value::Asset(asset), Some(Value::Amount(next, _) | Value::Change(next, _))) if asset == next)
+                && self.0.get(index + 1).is_some_and(|next| next.before.is_empty());
             if doubled {
                 continue;
             }
@@ -187,6 +249,10 @@ impl Value {
             Self::Amount(asset, amount) => {
                 format!("{} {}", grouped(&names.amount(*asset, *amount)), names.asset(*asset))
             }
+            Self::Change(asset, change) => {
+                let sign = if *change > 0 { "+" } else { "" };
+                format!("{sign}{} {}", grouped(&names.amount(*asset, (*change).into())), names.asset(*asset))
+            }
             Self::MinorUnits(amount) => format!("{} minor units", grouped(&amount.to_string())),
             Self::Price(market, price) => price_text(names, *market, *price),
             Self::Quantity(market, quantity) => quantity_text(names, *market, *quantity),
@@ -196,7 +262,12 @@ impl Value {
             Self::ClientOrderId(name) => name.to_string(),
             Self::ExternalId(id) => id.to_string(),
             Self::Rate(rate) => format!("{} %", rust_decimal::Decimal::new(i64::from(rate.0), 3).normalize()),
+            Self::Operator(operator) => operator.to_string(),
+            Self::Airdrop(airdrop) => airdrop.to_string(),
+            Self::Sequence(sequence) => sequence.to_string(),
+            Self::Time(time) => names::time(*time),
             Self::Count(number) => count(*number),
+            Self::Seconds(seconds) => format!("{} s", count((*seconds).into())),
             Self::Word(word) => word.clone(),
         }
     }
@@ -205,6 +276,7 @@ impl Value {
         match self {
             Self::Account(account) => json!(account.0),
             Self::Amount(asset, amount) => json!(names.amount(*asset, *amount)),
+            Self::Change(asset, change) => json!(names.amount(*asset, (*change).into())),
             Self::MinorUnits(amount) => json!(amount.to_string()),
             Self::Price(market, price) => json!(names.price(*market, *price)),
             Self::Quantity(market, quantity) => json!(names.quantity(*market, *quantity)),
@@ -212,12 +284,17 @@ impl Value {
             Self::Order(order) => json!(order.0),
             Self::Withdrawal(withdrawal) => json!(withdrawal.0),
             Self::ClientOrderId(name) => json!(name.0),
+            Self::Operator(operator) => json!(operator.0),
+            Self::Airdrop(airdrop) => json!(airdrop.0),
+            Self::Sequence(sequence) => json!(sequence.0),
             Self::Count(number) => json!(number),
+            Self::Seconds(seconds) => json!(seconds),
             Self::Asset(_)
             | Self::Symbol(_)
             | Self::Market(_)
             | Self::ExternalId(_)
             | Self::Rate(_)
+            | Self::Time(_)
             | Self::Word(_) => json!(self.text(names)),
         }
     }
@@ -319,7 +396,54 @@ pub fn command(command: &Command, names: &Names) -> Fields {
         Command::CancelAllOfMarket { market } => {
             all.market(market);
         }
-        _ => {}
+        Command::SetAssetWithdrawals { asset, withdrawals } => {
+            all.put("asset", "", Value::Asset(asset)).put("withdrawals", "withdrawals", word(withdrawals));
+        }
+        Command::Tick {} => {}
+        Command::RegisterOperator { operator, key, first, second } => {
+            all.operator("operator", "", operator).put("key", "with key", word(key)).vouched_by(first, second);
+        }
+        Command::RevokeOperator { operator, first, second } => {
+            all.operator("operator", "", operator).vouched_by(first, second);
+        }
+        Command::FundTreasury { asset, amount, external_id } => {
+            all.amount(asset, amount.0).external_id(external_id);
+        }
+        Command::AttestReserves { asset, amount } => {
+            all.amount(asset, amount.0);
+        }
+        Command::SetPayoutVelocity { asset, amount_max, window_seconds } => {
+            all.velocity(asset, amount_max.0, window_seconds);
+        }
+        Command::SetAirdropLimits { asset, recipient_max, airdrop_max, day_max } => {
+            all.limits(asset, [recipient_max.0, airdrop_max.0, day_max.0]);
+        }
+        Command::SetControls { controls } => {
+            all.word("controls", controls);
+        }
+        Command::OpenAirdrop { airdrop, author, asset, total, lines, hash, lock_seconds } => {
+            all.airdrop(airdrop).operator("author", "by", author);
+            all.put("asset", "of", Value::Asset(asset)).put("total", "of", Value::Amount(asset, total.0.into()));
+            all.put("lines", "in lines", Value::Count(lines.into())).put("hash", "hash", word(hash)).lock(lock_seconds);
+        }
+        Command::AddAirdropLine { airdrop, account, amount } => {
+            all.airdrop(airdrop).put("account", "to", Value::Account(account));
+            all.put("amount", "", airdrop_amount(names, airdrop, amount.0));
+        }
+        Command::ApproveAirdrop { airdrop, operator }
+        | Command::ExecuteAirdrop { airdrop, operator }
+        | Command::CancelAirdrop { airdrop, operator } => {
+            all.airdrop(airdrop).operator("operator", "by", operator);
+        }
+        Command::SetOff { account, asset } => {
+            all.put_account(account).put("asset", "", Value::Asset(asset));
+        }
+        Command::AddPlanPart { index, length, .. } => {
+            all.put("index", "part", Value::Count(index.into())).put("length", "bytes", Value::Count(length.into()));
+        }
+        Command::StartEpoch { at, digest } => {
+            all.put("at", "at", Value::Sequence(at)).put("digest", "bound to", word(digest));
+        }
     }
     all
 }
@@ -447,9 +571,130 @@ pub fn event(event: &Event, names: &Names, side_of: impl Fn(OrderId) -> Option<S
             }
             all.put("orders", "orders", Value::Count(orders.into()));
         }
-        _ => {}
+        Event::AssetWithdrawalsSet { asset, withdrawals } => {
+            all.put("asset", "", Value::Asset(asset)).put("withdrawals", "withdrawals", word(withdrawals));
+        }
+        Event::Ticked {} => {}
+        Event::OperatorRegistered { operator, key } => {
+            all.operator("operator", "", operator).put("key", "with key", word(key));
+        }
+        Event::OperatorRevoked { operator } => {
+            all.operator("operator", "", operator);
+        }
+        Event::TreasuryFunded { asset, amount, external_id } => {
+            all.amount(asset, amount.0).external_id(external_id);
+        }
+        Event::ReservesAttested { asset, amount, liabilities } => {
+            all.amount(asset, amount.0).put("liabilities", "liabilities", Value::Amount(asset, liabilities.0.into()));
+        }
+        Event::PayoutVelocitySet { asset, amount_max, window_seconds } => {
+            all.velocity(asset, amount_max.0, window_seconds);
+        }
+        Event::AirdropLimitsSet { asset, recipient_max, airdrop_max, day_max } => {
+            all.limits(asset, [recipient_max.0, airdrop_max.0, day_max.0]);
+        }
+        Event::ControlsSet { controls } => {
+            all.word("controls", controls);
+        }
+        Event::AirdropOpened { airdrop, author, asset, total, lines, lock_seconds } => {
+            all.airdrop(airdrop).operator("author", "by", author);
+            all.put("asset", "of", Value::Asset(asset)).put("total", "of", Value::Amount(asset, total.0.into()));
+            all.put("lines", "in lines", Value::Count(lines.into())).lock(lock_seconds);
+        }
+        Event::AirdropLineAdded { airdrop, account, amount } => {
+            all.airdrop(airdrop).put("account", "to", Value::Account(account));
+            all.put("amount", "", airdrop_amount(names, airdrop, amount.0));
+        }
+        Event::AirdropApproved { airdrop, operator } | Event::AirdropCancelled { airdrop, operator } => {
+            all.airdrop(airdrop).operator("operator", "by", operator);
+        }
+        Event::AirdropExecuted { airdrop, asset, total, source, locked_until } => {
+            all.airdrop(airdrop).put("asset", "", Value::Asset(asset));
+            all.put("total", "", Value::Amount(asset, total.0.into())).put("source", "from", Value::Account(source));
+            if locked_until.0 != 0 {
+                all.put("locked_until", "locked until", Value::Time(locked_until));
+            }
+        }
+        Event::AirdropCredited { airdrop, account, asset, amount, locked } => {
+            all.put_account(account).amount(asset, amount.0).put("airdrop", "by", Value::Airdrop(airdrop));
+            if locked == Gate::Closed {
+                all.word("locked", "locked");
+            }
+        }
+        Event::AirdropUnlocked { airdrop, account, asset, amount } => {
+            all.put_account(account).amount(asset, amount.0).put("airdrop", "of", Value::Airdrop(airdrop));
+        }
+        Event::SetOffDone { account, asset, amount, owed } => {
+            all.put_account(account).amount(asset, amount.0);
+            all.put("owed", "still owed", Value::Amount(asset, owed.0.into()));
+        }
+        Event::AuctionUncrossed { market, price, quantity } => {
+            all.market(market).put("quantity", "", Value::Quantity(market, quantity));
+            all.put("price", "@", Value::Price(market, price));
+        }
+        Event::PlanPartAdded { index } => {
+            all.put("index", "part", Value::Count(index.into()));
+        }
+        Event::EpochStarted { epoch, first_changed, plan } => {
+            all.put("epoch", "", Value::Count(epoch.into()));
+            all.put("first_changed", "changes from sequence", Value::Sequence(first_changed));
+            all.put("plan", "plan", word(plan));
+        }
+        Event::FillBusted { sequence, index, taker, maker, market, price, quantity } => {
+            all.put("sequence", "of sequence", Value::Sequence(sequence));
+            all.put("index", "event", Value::Count(index.into()));
+            all.put("taker", "taker", Value::Order(taker)).put("maker", "maker", Value::Order(maker));
+            all.put("quantity", "", Value::Quantity(market, quantity)).put("price", "@", Value::Price(market, price));
+            all.market(market);
+        }
+        Event::BalanceCorrected { account, asset, available, held } => {
+            all.put_account(account).put("asset", "", Value::Asset(asset));
+            all.put("available", "available by", Value::Change(asset, available));
+            if held != 0 {
+                all.put("held", "held by", Value::Change(asset, held));
+            }
+        }
+        Event::OrderVoided { order, account, market } => {
+            all.order(order).put("account", "of", Value::Account(account)).market(market);
+        }
+        Event::OrderRestored { order, account, market, side, price, quantity, behind } => {
+            all.order(order).put("account", "of", Value::Account(account)).word("side", side);
+            all.put("quantity", "", Value::Quantity(market, quantity)).put("price", "@", Value::Price(market, price));
+            all.market(market);
+            // The order before it is not what this is about.
+            let behind = if behind.0 == 0 { "first".to_owned() } else { format!("behind {behind}") };
+            all.word("place", behind);
+        }
+        Event::WithdrawalCorrected { withdrawal, account, state } => {
+            all.withdrawal(withdrawal).put("account", "of", Value::Account(account));
+            all.put("state", "now", word(withdrawal_state(state)));
+        }
+        Event::ReceivableCorrected { account, asset, owed } => {
+            all.put_account(account).put("asset", "", Value::Asset(asset));
+            all.put("owed", "now owes", Value::Amount(asset, owed.0.into()));
+        }
+        Event::EpochReady { epoch, state } => {
+            all.put("epoch", "", Value::Count(epoch.into())).put("state", "state", word(state));
+        }
     }
     all
+}
+
+fn word(word: impl ToString) -> Value {
+    Value::Word(word.to_string())
+}
+
+/// What an airdrop pays, if it is known what it pays in.
+fn airdrop_amount(names: &Names, airdrop: AirdropId, amount: u64) -> Value {
+    let asset = names.airdrop_asset(airdrop);
+    asset.map_or(Value::MinorUnits(amount.into()), |asset| Value::Amount(asset, amount.into()))
+}
+
+/// The name of a withdrawal's state, by its number.
+pub fn withdrawal_state(number: u8) -> String {
+    use engine::exchange::WithdrawalState::{Cancelled, Failed, Released, Requested, Sent, Settled};
+    let known = [Requested, Released, Sent, Settled, Failed, Cancelled];
+    known.into_iter().find(|state| *state as u8 == number).map_or_else(|| "gone".to_owned(), |state| state.to_string())
 }
 
 /// What is held for an order.

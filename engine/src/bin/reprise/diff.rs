@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{
+    event::Event,
     exchange::{Balance, Exchange, MarketView, OrderView, Withdrawal},
     recovery::Timeline,
     types::{AccountId, AssetId, MarketId, OrderId, Side, TradingStatus, WithdrawalId},
@@ -129,6 +130,14 @@ pub fn run(timeline: &Timeline, arguments: &DiffArguments, output: &mut Output) 
     let (mut ended, mut passing) = (BTreeMap::<OrderId, Followed>::new(), 0_u64);
     at.follow_to(to, |step| {
         for event in step.events {
+            // An order that came and went, and is back by a new epoch.
+            if let Event::OrderRestored { order, account, .. } = event
+                && arguments.account.is_none_or(|only| only == *account)
+                && followed.side(*order).is_none()
+                && order.0 > before.sequence
+            {
+                passing = passing.saturating_sub(1);
+            }
             followed.take(step.command.sequence, step.command.time, &step.command.command, event, |order| {
                 if arguments.account.is_some_and(|account| account != order.account) {
                     return;
@@ -142,6 +151,7 @@ pub fn run(timeline: &Timeline, arguments: &DiffArguments, output: &mut Output) 
         }
     })?;
     let after = Picture::of(&at, arguments.account);
+    ended.retain(|order, _| !after.orders.contains_key(order));
     let names = Names::of(at.exchange());
     let diff = Diff { before, after, ended, passing, names };
     if output.json {
@@ -211,10 +221,11 @@ impl Diff {
         pairs.filter(|(before, after)| before != after).collect()
     }
 
-    fn withdrawals(&self) -> Vec<(WithdrawalId, Option<&Withdrawal>, &Withdrawal)> {
-        let all = self.after.withdrawals.iter();
-        let all = all.map(|(id, after)| (*id, self.before.withdrawals.get(id), after));
-        all.filter(|(_, before, after)| *before != Some(*after)).collect()
+    /// Those that changed: before and after, where a new epoch can have made one that is not there any more.
+    fn withdrawals(&self) -> Vec<(WithdrawalId, Option<&Withdrawal>, Option<&Withdrawal>)> {
+        let ids: BTreeSet<_> = self.before.withdrawals.keys().chain(self.after.withdrawals.keys()).collect();
+        let all = ids.into_iter().map(|id| (*id, self.before.withdrawals.get(id), self.after.withdrawals.get(id)));
+        all.filter(|(_, before, after)| before != after).collect()
     }
 
     /// Changes of status, as what, before and after.
@@ -298,10 +309,13 @@ impl Diff {
         let withdrawals: Vec<_> = self
             .withdrawals()
             .into_iter()
-            .map(|(id, before, after)| {
-                let mut object = withdrawal_json(names, id, after);
+            .filter_map(|(id, before, after)| {
+                let mut object = withdrawal_json(names, id, after.or(before)?);
                 object["before"] = json!(before.map(|before| before.state.to_string()));
-                object
+                if after.is_none() {
+                    object["state"] = json!("gone");
+                }
+                Some(object)
             })
             .collect();
         let statuses = self.statuses().into_iter();
@@ -388,11 +402,13 @@ impl Diff {
         });
         section(output, "orders closed", &titles, rows.collect())?;
         output.line(format!("orders opened and closed in between: {}", count(self.passing)))?;
-        let rows = self.withdrawals().into_iter().map(|(id, before, after)| {
+        let rows = self.withdrawals().into_iter().filter_map(|(id, before, after)| {
+            let known = after.or(before)?;
             let amount =
-                format!("{} {}", grouped(&names.amount(after.asset, after.amount.0.into())), names.asset(after.asset));
-            let was = before.map_or_else(|| "-".to_owned(), |before| before.state.to_string());
-            vec![id.to_string(), after.account.to_string(), amount, was, after.state.to_string()]
+                format!("{} {}", grouped(&names.amount(known.asset, known.amount.0.into())), names.asset(known.asset));
+            let [was, is] = [(before, "-"), (after, "gone")]
+                .map(|(known, none)| known.map_or_else(|| none.to_owned(), |known| known.state.to_string()));
+            Some(vec![id.to_string(), known.account.to_string(), amount, was, is])
         });
         section(output, "withdrawals", &["id", "account", ">amount", "before", "after"], rows.collect())?;
         let rows = self.statuses().into_iter().map(Vec::from);

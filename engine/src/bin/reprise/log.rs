@@ -3,7 +3,7 @@
 use engine::{
     command::SequencedCommand,
     event::{Event, RejectReason},
-    recovery::{Moment, Timeline},
+    recovery::{Moment, Timeline, begun_by},
     types::{AccountId, AssetId, Cause, CauseKind, MarketId, OrderId, Sequence},
 };
 use serde_json::{Map, Value, json};
@@ -63,13 +63,18 @@ pub fn run(timeline: &Timeline, arguments: &LogArguments, output: &mut Output) -
         let Some(step) = at.replay.next()? else { break };
         position = step.command.sequence;
         progress.step();
+        let begins_epoch = begun_by(step.command).is_some();
         let described = filter.describe(step.command, step.events, &mut names, &mut orders);
+        let command = *step.command;
+        if begins_epoch {
+            names.learn_airdrops(at.exchange());
+        }
         let Some(described) = described else { continue };
         listed += 1;
         if output.json {
-            output.json_line(&json(step.command, &described, &names))?;
+            output.json_line(&json(&command, &described, &names))?;
         } else {
-            write(output, step.command, &described, &names, arguments.events)?;
+            write(output, &command, &described, &names, arguments.events)?;
         }
     }
     drop(progress);
@@ -120,8 +125,8 @@ impl Filter<'_> {
         let cheap = self.meets_cheap(command, events);
         let mut described = Vec::with_capacity(if cheap { events.len() } else { 0 });
         for event in events {
+            names.learn(event);
             if matches!(event, Event::AssetAdded { .. } | Event::MarketAdded { .. }) {
-                names.learn(event);
                 self.look_up(names);
             }
             if cheap {
@@ -189,10 +194,34 @@ fn outcome(events: &[(Event, Fields)]) -> String {
             Event::MassCancelled { orders, .. } => {
                 parts = vec![format!("{} orders cancelled", count((*orders).into()))]
             }
+            Event::AirdropExecuted { .. } => {
+                let credited = events.iter().filter(|(event, _)| matches!(event, Event::AirdropCredited { .. }));
+                parts.push(format!("{} accounts credited", count(credited.count() as u64)));
+            }
+            Event::EpochStarted { epoch, .. } => parts.push(epoch_outcome(*epoch, events)),
             _ => {}
         }
     }
     parts.join(", ")
+}
+
+/// What a new epoch changes, in numbers.
+fn epoch_outcome(epoch: u32, events: &[(Event, Fields)]) -> String {
+    let mut numbers = [0_u64; 5];
+    for (event, _) in events {
+        let place = match event {
+            Event::FillBusted { .. } => 0,
+            Event::BalanceCorrected { .. } => 1,
+            Event::OrderVoided { .. } => 2,
+            Event::OrderRestored { .. } => 3,
+            Event::WithdrawalCorrected { .. } | Event::ReceivableCorrected { .. } => 4,
+            _ => continue,
+        };
+        numbers[place] += 1;
+    }
+    let whats = ["fills void", "balances corrected", "orders voided", "orders restored", "withdrawals and debts"];
+    let parts: Vec<_> = numbers.iter().zip(whats).map(|(number, what)| format!("{} {what}", count(*number))).collect();
+    format!("epoch {epoch}: {}", parts.join(", "))
 }
 
 fn write(

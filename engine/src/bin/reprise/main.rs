@@ -15,6 +15,7 @@ mod moments;
 mod names;
 mod orders;
 mod output;
+mod payouts;
 mod progress;
 mod show;
 mod upkeep;

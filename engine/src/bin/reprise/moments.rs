@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use engine::{
+    command::SequencedCommand,
     exchange::Exchange,
-    journal::{Epoch, JournalReader},
+    journal::{Epoch, FileStorage, JournalReader},
     recovery::{Moment, Replay, Step, Timeline, TimelineError},
     types::{Sequence, Timestamp},
 };
@@ -45,9 +46,22 @@ impl At {
     }
 
     /// Goes on to a later moment, and shows `each` step with its events.
-    pub fn follow_to(&mut self, target: Target, mut each: impl FnMut(&Step<'_>)) -> Result<(), Failure> {
+    pub fn follow_to(&mut self, target: Target, each: impl FnMut(&Step<'_>)) -> Result<(), Failure> {
+        self.follow_with(target, |_, _| (), each)
+    }
+
+    /// As [`follow_to`](Self::follow_to), and shows each command `before` it happens, with the state it comes to.
+    pub fn follow_with(
+        &mut self,
+        target: Target,
+        mut before: impl FnMut(&Exchange, &SequencedCommand),
+        mut each: impl FnMut(&Step<'_>),
+    ) -> Result<(), Failure> {
         let mut progress = Progress::start("replaying", target.total());
         while !target.is_reached(self.sequence()) {
+            if let Some(command) = self.replay.peek()?.copied() {
+                before(self.exchange(), &command);
+            }
             let Some(step) = self.replay.next()? else {
                 return target.at_the_end(self.sequence());
             };
@@ -111,7 +125,7 @@ pub fn at_target(timeline: &Timeline, target: Target) -> Result<At, Failure> {
 pub fn target(directory: &Path, moment: Moment) -> Result<Target, Failure> {
     Ok(match moment {
         Moment::Sequence(sequence) => Target::After(sequence),
-        Moment::InEpoch(epoch, sequence) => Target::After(in_epoch(epoch, sequence)?),
+        Moment::InEpoch(epoch, sequence) => Target::After(in_epoch(directory, epoch, sequence)?),
         Moment::Time(time) => Target::After(count_while(directory, |at| at <= time)?),
         Moment::Now => Target::End,
     })
@@ -123,7 +137,7 @@ pub fn before(directory: &Path, moment: Option<Moment>) -> Result<Target, Failur
     Ok(match moment {
         None => Target::After(Sequence(0)),
         Some(Moment::Sequence(sequence)) => previous(sequence),
-        Some(Moment::InEpoch(epoch, sequence)) => previous(in_epoch(epoch, sequence)?),
+        Some(Moment::InEpoch(epoch, sequence)) => previous(in_epoch(directory, epoch, sequence)?),
         Some(Moment::Time(time)) => Target::After(count_while(directory, |at| at < time)?),
         Some(Moment::Now) => Target::End,
     })
@@ -134,12 +148,8 @@ pub fn last(directory: &Path, moment: Option<Moment>) -> Result<Target, Failure>
     moment.map_or(Ok(Target::End), |moment| target(directory, moment))
 }
 
-/// There is one epoch so far.
-fn in_epoch(epoch: Epoch, sequence: Sequence) -> Result<Sequence, Failure> {
-    if epoch == Epoch::FIRST {
-        return Ok(sequence);
-    }
-    Err(Failure::failed(format!("there is no epoch {epoch}: the journal has epoch {} only", Epoch::FIRST)))
+fn in_epoch(directory: &Path, epoch: Epoch, sequence: Sequence) -> Result<Sequence, Failure> {
+    Ok(Timeline::of(FileStorage::read_only(directory)).in_epoch(epoch, sequence)?)
 }
 
 /// The last sequence whose time is early enough: times never decrease, so the journal is read and not applied.

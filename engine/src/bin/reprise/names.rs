@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use engine::{
     event::Event,
     exchange::Exchange,
-    types::{AccountId, AssetId, AssetSpec, MarketId, MarketSpec, Price, Quantity, Timestamp, decimal::MarketGrid},
+    types::{
+        AccountId, AirdropId, AssetId, AssetSpec, MarketId, MarketSpec, Price, Quantity, Timestamp, decimal::MarketGrid,
+    },
 };
 use rust_decimal::Decimal;
 
@@ -15,6 +17,7 @@ use rust_decimal::Decimal;
 pub struct Names {
     assets: BTreeMap<AssetId, AssetSpec>,
     markets: BTreeMap<MarketId, Market>,
+    airdrops: BTreeMap<AirdropId, AssetId>,
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +34,7 @@ impl Names {
         let mut names = Self::default();
         names.assets.extend(exchange.assets().map(|spec| (spec.asset, *spec)));
         exchange.markets().for_each(|market| names.add_market(market.spec));
+        names.learn_airdrops(exchange);
         names
     }
 
@@ -43,8 +47,21 @@ impl Names {
             Event::MarketAdded { market, base, quote, lot_size, tick_value, maker_rate, taker_rate } => {
                 self.add_market(MarketSpec { market, base, quote, lot_size, tick_value, maker_rate, taker_rate });
             }
+            Event::AirdropOpened { airdrop, asset, .. } => {
+                self.airdrops.insert(airdrop, asset);
+            }
             _ => {}
         }
+    }
+
+    /// Takes in what airdrops pay in; with a new epoch that may be another asset.
+    pub fn learn_airdrops(&mut self, exchange: &Exchange) {
+        self.airdrops = exchange.airdrops().map(|(id, airdrop)| (id, airdrop.asset)).collect();
+    }
+
+    /// What an airdrop pays.
+    pub fn airdrop_asset(&self, airdrop: AirdropId) -> Option<AssetId> {
+        self.airdrops.get(&airdrop).copied()
     }
 
     fn add_market(&mut self, spec: MarketSpec) {

@@ -1,6 +1,6 @@
 //! Follows orders through the events of history: what each asked for, what it traded, and how it ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use engine::{
     command::Command,
@@ -66,11 +66,51 @@ impl Followed {
     }
 }
 
+/// A fill, as a new epoch names it: the sequence, the taker, the maker.
+pub type FillKey = (Sequence, OrderId, OrderId);
+
+/// What later epochs change of orders: known beforehand, so that nothing else must be remembered.
+#[derive(Clone, Debug, Default)]
+pub struct Recoveries {
+    /// Fills that are void, and from which epoch on.
+    pub busted: HashMap<FillKey, u32>,
+    /// Orders that are touched.
+    orders: HashSet<OrderId>,
+}
+
+impl Recoveries {
+    /// Takes in the events that begin an epoch.
+    pub fn learn(&mut self, events: &[Event]) {
+        let mut now = 0;
+        for event in events {
+            match *event {
+                Event::EpochStarted { epoch, .. } => now = epoch,
+                Event::FillBusted { sequence, taker, maker, .. } => {
+                    self.busted.insert((sequence, taker, maker), now);
+                    self.orders.extend([taker, maker]);
+                }
+                Event::OrderRestored { order, .. } => drop(self.orders.insert(order)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Only that this order may come back.
+    pub fn of_order(order: OrderId) -> Self {
+        Self { busted: HashMap::new(), orders: HashSet::from([order]) }
+    }
+}
+
 /// The orders that are open, followed.
 #[derive(Clone, Debug, Default)]
 pub struct Orders {
     open: HashMap<u64, Followed>,
     markets: HashMap<u16, MarketSpec>,
+    recoveries: Recoveries,
+    /// Orders that were closed and are touched by a later epoch.
+    closed: HashMap<u64, Followed>,
+    /// What taker and maker were charged in fills that are void later.
+    fees: HashMap<FillKey, (i64, i64)>,
 }
 
 impl Orders {
@@ -103,6 +143,23 @@ impl Orders {
         orders
     }
 
+    /// The same, with later epochs known: what they touch is not told as closed until they have begun, and never lost.
+    #[must_use]
+    pub fn knowing(mut self, recoveries: Recoveries) -> Self {
+        self.recoveries = recoveries;
+        self
+    }
+
+    /// All that were closed and not told so, since a later epoch touched them, or would have.
+    pub fn closed(&self) -> impl Iterator<Item = &Followed> {
+        self.closed.values()
+    }
+
+    /// Which fills are void later.
+    pub const fn recoveries(&self) -> &Recoveries {
+        &self.recoveries
+    }
+
     /// The side of an open order.
     pub fn side(&self, order: OrderId) -> Option<Side> {
         self.open.get(&order.0).map(|followed| followed.side)
@@ -122,9 +179,15 @@ impl Orders {
         event: &Event,
         mut closed: impl FnMut(Followed),
     ) {
+        let (kept, ids) = (&mut self.closed, &self.recoveries.orders);
         let mut close = |followed: Option<Followed>, cancelled| {
             if let Some(followed) = followed {
-                closed(Followed { end: Some(End { sequence, time, cancelled }), ..followed });
+                let followed = Followed { end: Some(End { sequence, time, cancelled }), ..followed };
+                if ids.contains(&followed.order) {
+                    kept.insert(followed.order.0, followed);
+                } else {
+                    closed(followed);
+                }
             }
         };
         match *event {
@@ -155,6 +218,9 @@ impl Orders {
             Event::Filled { taker, maker, market, price, quantity, maker_remaining, taker_fee, maker_fee, .. } => {
                 let spec = self.markets.get(&market.0).copied();
                 let notional = spec.and_then(|spec| spec.notional(price, quantity)).unwrap_or_default().0;
+                if self.recoveries.busted.contains_key(&(sequence, taker, maker)) {
+                    self.fees.insert((sequence, taker, maker), (taker_fee, maker_fee));
+                }
                 for (order, fee) in [(taker, taker_fee), (maker, maker_fee)] {
                     let Some(followed) = self.open.get_mut(&order.0) else { continue };
                     followed.filled += quantity.0;
@@ -181,6 +247,46 @@ impl Orders {
                 }
             }
             Event::OrderCancelled { order, reason, .. } => close(self.open.remove(&order.0), Some(reason)),
+            Event::OrderVoided { order, .. } => close(self.open.remove(&order.0), Some(CancelReason::Recovery)),
+            Event::OrderRestored { order, account, market, side, price, quantity, .. } => {
+                let known = self.open.remove(&order.0).or_else(|| self.closed.remove(&order.0));
+                // One that was closed before it was followed is met half-way.
+                let followed = known.unwrap_or(Followed {
+                    order,
+                    account,
+                    market,
+                    side,
+                    order_type: None,
+                    price,
+                    quantity: None,
+                    open: quantity,
+                    client_order_id: ClientOrderId(0),
+                    placed: None,
+                    filled: 0,
+                    notional: 0,
+                    fills: 0,
+                    fees: 0,
+                    end: None,
+                });
+                self.open.insert(order.0, Followed { price, open: quantity, end: None, ..followed });
+            }
+            Event::FillBusted { sequence: filled_at, taker, maker, market, price, quantity, .. } => {
+                let spec = self.markets.get(&market.0).copied();
+                let notional = spec.and_then(|spec| spec.notional(price, quantity)).unwrap_or_default().0;
+                let fees = self.fees.remove(&(filled_at, taker, maker)).unwrap_or_default();
+                for (order, fee) in [(taker, fees.0), (maker, fees.1)] {
+                    let known = self.open.get_mut(&order.0).or_else(|| self.closed.get_mut(&order.0));
+                    let Some(followed) = known else { continue };
+                    followed.filled = followed.filled.saturating_sub(quantity.0);
+                    followed.notional = followed.notional.saturating_sub(notional);
+                    followed.fills = followed.fills.saturating_sub(1);
+                    followed.fees -= fee;
+                    // What was closed by a fill that is void is not put back unless the epoch says so.
+                    if let Some(End { cancelled: None, .. }) = followed.end {
+                        followed.end = Some(End { sequence, time, cancelled: Some(CancelReason::Recovery) });
+                    }
+                }
+            }
             _ => {}
         }
     }

@@ -15,8 +15,9 @@ use crate::{
     log::event_json,
     moments::{self, At, Target},
     names::{self, Names},
-    orders::{Followed, Orders},
+    orders::{Followed, Orders, Recoveries},
     output::{Output, count, grouped},
+    payouts,
 };
 
 /// Shows.
@@ -102,6 +103,7 @@ fn show_summary(at: &At, names: &Names, output: &mut Output) -> Result<(), Failu
             "at": moment(at), "status": exchange.global_status().to_string(), "accounts": accounts,
             "suspended_accounts": suspended, "open_orders": open_orders, "withdrawals": withdrawals.len(),
             "pending_withdrawals": pending, "assets": assets, "markets": markets, "state_hash": state_hash,
+            "payouts": payouts::json(exchange, names),
         }))?;
         return Ok(());
     }
@@ -153,7 +155,7 @@ fn show_summary(at: &At, names: &Names, output: &mut Output) -> Result<(), Failu
         })
         .collect();
     output.table(&[">id", "market", "status", ">best bid", ">best ask"], &rows)?;
-    Ok(())
+    payouts::text(exchange, names, output)
 }
 
 /// What users have of each asset: available and held.
@@ -186,6 +188,7 @@ fn show_account(at: &At, names: &Names, account: AccountId, output: &mut Output)
     };
     let orders = exchange.orders_of_account(account);
     let withdrawals = exchange.withdrawals_of(account);
+    let owes = payouts::owed_by(exchange, account);
     if output.json {
         let balances: Vec<_> = view
             .balances
@@ -202,6 +205,9 @@ fn show_account(at: &At, names: &Names, account: AccountId, output: &mut Output)
             "at": moment(at), "account": account.0, "suspended": view.suspended, "balances": balances,
             "open_orders": orders.iter().map(|order| order_json(names, order)).collect::<Vec<_>>(),
             "withdrawals": withdrawals.iter().map(|(id, known)| withdrawal_json(names, *id, known)).collect::<Vec<_>>(),
+            "owes": owes.iter().map(|(asset, amount)| json!({
+                "asset": names.asset(*asset), "owed": names.amount(*asset, amount.0.into()),
+            })).collect::<Vec<_>>(),
         }))?;
         return Ok(());
     }
@@ -228,10 +234,14 @@ fn show_account(at: &At, names: &Names, account: AccountId, output: &mut Output)
         })
         .collect();
     section(output, "withdrawals", &["id", ">amount", "state", "ref"], rows)?;
+    for (asset, amount) in owes {
+        output.line(format!("owes {} {}", cell(names, asset, amount.0.into()), names.asset(asset)))?;
+    }
     Ok(())
 }
 
-fn section(output: &mut Output, title: &str, titles: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+/// A table with its title, or that it has no rows.
+pub fn section(output: &mut Output, title: &str, titles: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
     if rows.is_empty() {
         output.line(format!("{title}: none"))?;
     } else {
@@ -270,6 +280,7 @@ pub fn withdrawal_json(names: &Names, id: WithdrawalId, known: &Withdrawal) -> V
         "withdrawal": id.0, "account": known.account.0, "asset": names.asset(known.asset),
         "amount": names.amount(known.asset, known.amount.0.into()), "state": known.state.to_string(),
         "external_id": external(known),
+        "shortfall": (!known.shortfall.is_zero()).then(|| names.amount(known.asset, known.shortfall.0.into())),
     })
 }
 
@@ -381,7 +392,7 @@ fn show_order(
     }
     let mut at = moments::at_target(timeline, Target::After(Sequence(order.0 - 1)))?;
     let mut names = Names::of(at.exchange());
-    let mut orders = Orders::of(at.exchange());
+    let mut orders = Orders::of(at.exchange()).knowing(Recoveries::of_order(order));
     let mut closed: Option<Followed> = None;
     let mut story: Vec<(Sequence, Timestamp, Event, crate::describe::Fields)> = Vec::new();
     let mut refused: Option<RejectReason> = None;
@@ -413,7 +424,8 @@ fn show_order(
             None => format!("there is no order {order}: at that sequence stands a {kind}"),
         }));
     }
-    let followed = closed.or_else(|| orders.open().find(|followed| followed.order == order).cloned());
+    let all = orders.open().chain(orders.closed());
+    let followed = closed.or_else(|| all.into_iter().find(|followed| followed.order == order).cloned());
     let followed = followed.ok_or_else(|| Failure::failed(format!("there is no order {order}")))?;
     let position = at.exchange().queue_position(order);
     let market = followed.market;

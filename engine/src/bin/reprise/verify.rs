@@ -21,7 +21,7 @@ use engine::{
         FileStorage, Head, JournalId, JournalReader, OpenError, Tail,
         snapshot::{SnapshotError, SnapshotHeader, SnapshotName, check_snapshot, list_snapshots},
     },
-    recovery::{Timeline, load_snapshot},
+    recovery::{EpochError, Epochs, Timeline, load_snapshot, step},
     types::{Sequence, wire::Writer},
 };
 use serde_json::json;
@@ -189,18 +189,20 @@ fn apply(
     directory: &Path,
     arguments: &VerifyArguments,
 ) -> Result<Applied, Failure> {
+    let epochs = Epochs::new(FileStorage::read_only(directory));
     let mut hashed = arguments.deep.then(EventHash::default);
     let (mut events, mut commands) = (Vec::<Event>::new(), 0_u64);
     let mut progress = Progress::start(what, progress::estimate(directory));
     let mut awaited = snapshots.range((Bound::Excluded(exchange.last_sequence()), Bound::Unbounded));
     let mut due = awaited.next();
     for batch in batches {
-        for SequencedCommand { sequence, time, command, .. } in &batch {
+        for sequenced in &batch {
+            let SequencedCommand { sequence, time, .. } = sequenced;
             match &mut hashed {
-                None => exchange.apply(*sequence, *time, command, &mut NoEvents),
+                None => step(&mut exchange, sequenced, &mut NoEvents, &epochs).map_err(damaged_epoch)?,
                 Some(hashed) => {
                     events.clear();
-                    exchange.apply(*sequence, *time, command, &mut events);
+                    step(&mut exchange, sequenced, &mut events, &epochs).map_err(damaged_epoch)?;
                     for (index, &event) in (0..).zip(&events) {
                         hashed.take(&SequencedEvent { sequence: *sequence, time: *time, index, event });
                     }
@@ -226,6 +228,10 @@ fn apply(
     check(&exchange)?;
     let (events_hash, events) = hashed.map_or((None, 0), |hashed| (Some(hashed.finish()), hashed.count));
     Ok((exchange, events_hash, events, commands))
+}
+
+fn damaged_epoch(error: Box<EpochError>) -> Failure {
+    Failure::Damaged(error.to_string())
 }
 
 fn check(exchange: &Exchange) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use engine::{
     event::Event,
-    types::{AccountId, Amount, AssetId, OrderId, Side},
+    types::{AccountId, Amount, AssetId, Gate, OrderId, Side},
 };
 
 use crate::{describe::held_asset, names::Names};
@@ -37,19 +37,57 @@ pub struct Entry {
 
 /// Makes entries; kept to be used again.
 #[derive(Debug, Default)]
-pub struct Entries(Vec<Entry>);
+pub struct Entries {
+    entries: Vec<Entry>,
+    /// The system account that pays the airdrop whose credits are next.
+    source: Option<AccountId>,
+    /// What the next withdrawal that fails leaves unpaid: its event tells the whole amount.
+    forgiven: Amount,
+}
 
 impl Entries {
+    /// Says beforehand what of a withdrawal that may fail now would not come back, since its owner owes it.
+    pub const fn expect_forgiveness(&mut self, amount: Amount) {
+        self.forgiven = amount;
+    }
+
     /// The entries of an event, without those of nothing. `side_of` knows the orders that were open before it.
     pub fn of(&mut self, event: &Event, names: &Names, side_of: impl Fn(OrderId) -> Option<Side>) -> &[Entry] {
-        self.0.clear();
+        self.entries.clear();
         let market_spec = |market| names.market_spec(market).expect("an order stands on a market");
         let held = |market, order| held_asset(market_spec(market), side_of(order).expect("the order was open"));
         match *event {
-            Event::Deposited { account, asset, amount, .. }
-            | Event::WithdrawalFailed { account, asset, amount, .. } => {
+            Event::Deposited { account, asset, amount, .. } => {
                 self.put(account, asset, Bucket::Available, signed(amount));
                 self.put(AccountId::EXTERNAL, asset, Bucket::System, -signed(amount));
+            }
+            Event::WithdrawalFailed { account, asset, amount, .. } => {
+                let forgiven = std::mem::take(&mut self.forgiven);
+                self.put(account, asset, Bucket::Available, signed(amount) - signed(forgiven));
+                self.put(AccountId::RECEIVABLES, asset, Bucket::System, signed(forgiven));
+                self.put(AccountId::EXTERNAL, asset, Bucket::System, -signed(amount));
+            }
+            Event::TreasuryFunded { asset, amount, .. } => {
+                self.put(AccountId::TREASURY, asset, Bucket::System, signed(amount));
+                self.put(AccountId::EXTERNAL, asset, Bucket::System, -signed(amount));
+            }
+            // Its credits follow, and say what each takes from the source.
+            Event::AirdropExecuted { source, .. } => self.source = Some(source),
+            Event::AirdropCredited { account, asset, amount, locked, .. } => {
+                let bucket = if locked == Gate::Closed { Bucket::Held } else { Bucket::Available };
+                self.put(account, asset, bucket, signed(amount));
+                let source = self.source.expect("a credit follows its airdrop");
+                self.put(source, asset, Bucket::System, -signed(amount));
+            }
+            Event::AirdropUnlocked { account, asset, amount, .. } => self.hold(account, asset, -signed(amount)),
+            Event::SetOffDone { account, asset, amount, .. } => {
+                self.put(account, asset, Bucket::Available, -signed(amount));
+                self.put(AccountId::RECEIVABLES, asset, Bucket::System, signed(amount));
+            }
+            Event::BalanceCorrected { account, asset, available, held } => {
+                let bucket = if account.is_user() { Bucket::Available } else { Bucket::System };
+                self.put(account, asset, bucket, available);
+                self.put(account, asset, Bucket::Held, held);
             }
             Event::Transferred { from, to, asset, amount } => {
                 self.put(from, asset, Bucket::Available, -signed(amount));
@@ -99,14 +137,47 @@ impl Entries {
                 self.put(seller, base_asset, Bucket::Held, -base);
                 self.put(buyer, base_asset, Bucket::Available, base);
             }
-            _ => {}
+            // No balance moves, or an event of its own says how: orders and debts that a new epoch corrects.
+            Event::Refused { .. }
+            | Event::AssetAdded { .. }
+            | Event::MarketAdded { .. }
+            | Event::MarketFeesSet { .. }
+            | Event::MarketStatusSet { .. }
+            | Event::GlobalStatusSet { .. }
+            | Event::AssetWithdrawalsSet { .. }
+            | Event::Ticked {}
+            | Event::AccountCreated { .. }
+            | Event::AccountSuspended { .. }
+            | Event::AccountResumed { .. }
+            | Event::OperatorRegistered { .. }
+            | Event::OperatorRevoked { .. }
+            | Event::WithdrawalSent { .. }
+            | Event::WithdrawalSettled { .. }
+            | Event::ReservesAttested { .. }
+            | Event::PayoutVelocitySet { .. }
+            | Event::AirdropLimitsSet { .. }
+            | Event::ControlsSet { .. }
+            | Event::AirdropOpened { .. }
+            | Event::AirdropLineAdded { .. }
+            | Event::AirdropApproved { .. }
+            | Event::AirdropCancelled { .. }
+            | Event::AuctionUncrossed { .. }
+            | Event::PlanPartAdded { .. }
+            | Event::EpochStarted { .. }
+            | Event::FillBusted { .. }
+            | Event::OrderVoided { .. }
+            | Event::OrderRestored { .. }
+            | Event::WithdrawalCorrected { .. }
+            | Event::ReceivableCorrected { .. }
+            | Event::EpochReady { .. }
+            | Event::MassCancelled { .. } => {}
         }
-        &self.0
+        &self.entries
     }
 
     fn put(&mut self, account: AccountId, asset: AssetId, bucket: Bucket, delta: i64) {
         if delta != 0 {
-            self.0.push(Entry { account, asset, bucket, delta });
+            self.entries.push(Entry { account, asset, bucket, delta });
         }
     }
 

@@ -7,7 +7,16 @@ mod entries;
 mod sqlite;
 mod tables;
 
-use engine::{event::Event, exchange::Exchange, recovery::Timeline, types::AccountId};
+use std::cell::Cell as Shared;
+
+use engine::{
+    command::{Command, SequencedCommand},
+    event::Event,
+    exchange::Exchange,
+    journal::{Epoch, epoch_starts},
+    recovery::Timeline,
+    types::{AccountId, Amount, Sequence},
+};
 use serde_json::json;
 
 use crate::{
@@ -17,8 +26,9 @@ use crate::{
     log::cause,
     moments::{self, Target},
     names::{self, Names},
-    orders::{Followed, Orders},
+    orders::{Followed, Orders, Recoveries},
     output::{Output, count},
+    payouts::airdrop_state,
 };
 use entries::Entries;
 use tables::{Cell, TABLES, Table};
@@ -50,8 +60,9 @@ pub fn run(timeline: &Timeline, arguments: &ExportArguments, output: &mut Output
     let last = moments::last(directory, arguments.to)?;
     let mut sinks = Sinks { sinks: Vec::new(), rows: vec![0; TABLES.len()] };
     // From the first command on, so that orders which were placed before the range are known in full.
-    let mut at = moments::at_target(timeline, Target::After(engine::types::Sequence(0)))?;
-    let (mut names, mut orders) = (Names::default(), Orders::of(at.exchange()));
+    let mut at = moments::at_target(timeline, Target::After(Sequence(0)))?;
+    let recoveries = recoveries(timeline)?;
+    let (mut names, mut orders) = (Names::default(), Orders::of(at.exchange()).knowing(recoveries));
     at.follow_to(before, |step| {
         for event in step.events {
             names.learn(event);
@@ -71,13 +82,19 @@ pub fn run(timeline: &Timeline, arguments: &ExportArguments, output: &mut Output
     balances(at.exchange(), Table::OpeningBalances, &mut sinks)?;
     let mut written = Ok(());
     let mut entries = Entries::default();
-    at.follow_to(last, |step| {
-        if written.is_ok() {
-            written = write_step(step, &mut names, &mut orders, &mut entries, &mut sinks);
-        }
-    })?;
+    let forgiven = Shared::new(Amount::ZERO);
+    at.follow_with(
+        last,
+        |exchange, command| forgiven.set(forgiveness(exchange, command)),
+        |step| {
+            if written.is_ok() {
+                entries.expect_forgiveness(forgiven.get());
+                written = write_step(step, &mut names, &mut orders, &mut entries, &mut sinks);
+            }
+        },
+    )?;
     written?;
-    let mut open: Vec<_> = orders.open().collect();
+    let mut open: Vec<_> = orders.open().chain(orders.closed()).collect();
     open.sort_unstable_by_key(|order| order.order);
     open.into_iter().try_for_each(|order| write_order(order, &mut sinks))?;
     write_state(at.exchange(), &names, &mut sinks)?;
@@ -93,6 +110,27 @@ pub fn run(timeline: &Timeline, arguments: &ExportArguments, output: &mut Output
         output.table(&["table", ">rows"], &rows.collect::<Vec<_>>())?;
     }
     Ok(FINE)
+}
+
+/// What the epochs of a journal change of fills and orders.
+fn recoveries(timeline: &Timeline) -> Result<Recoveries, Failure> {
+    let mut recoveries = Recoveries::default();
+    for start in epoch_starts(timeline.storage())?.into_iter().filter(|start| start.epoch > Epoch::FIRST) {
+        let before = Sequence(start.first.0 - 1);
+        let mut replay = timeline.replay_from(before)?;
+        replay.run_to(before)?;
+        if let Some(step) = replay.next()? {
+            recoveries.learn(step.events);
+        }
+    }
+    Ok(recoveries)
+}
+
+/// What of a withdrawal would not come back if it failed now: it is set against what its owner owes for it.
+fn forgiveness(exchange: &Exchange, command: &SequencedCommand) -> Amount {
+    let Command::FailWithdrawal { withdrawal } = command.command else { return Amount::ZERO };
+    let known = exchange.risk().withdrawal(withdrawal);
+    known.map_or(Amount::ZERO, |known| known.shortfall.min(exchange.owed(known.account, known.asset)))
 }
 
 fn write_step(
@@ -128,6 +166,7 @@ fn write_step(
             let notional = spec.and_then(|spec| spec.notional(price, quantity)).unwrap_or_default();
             let base = spec.and_then(|spec| spec.base_amount(quantity)).unwrap_or_default();
             let side = taker_side.to_string();
+            let void = orders.recoveries().busted.get(&(sequence, taker, maker));
             sinks.row(
                 Table::Fills,
                 &[
@@ -145,6 +184,7 @@ fn write_step(
                     notional.0.into(),
                     Cell::Integer(taker_fee),
                     Cell::Integer(maker_fee),
+                    void.map_or(Cell::Null, |epoch| Cell::Integer((*epoch).into())),
                 ],
             )?;
         }
@@ -284,6 +324,28 @@ fn write_state(exchange: &Exchange, names: &Names, sinks: &mut Sinks) -> Result<
                 external.as_deref().map_or(Cell::Null, Cell::Text),
             ],
         )?;
+    }
+    for (id, airdrop) in exchange.airdrops() {
+        let source = names::account(airdrop.source);
+        let executed = airdrop.executed.0;
+        sinks.row(
+            Table::Airdrops,
+            &[
+                Cell::Integer(id.0.into()),
+                Cell::Integer(airdrop.author.0.into()),
+                if airdrop.approver.0 == 0 { Cell::Null } else { Cell::Integer(airdrop.approver.0.into()) },
+                Cell::Integer(airdrop.asset.0.into()),
+                airdrop.total.0.into(),
+                Cell::Integer(airdrop.lines_announced.into()),
+                Cell::Text(airdrop_state(airdrop)),
+                if airdrop.source.0 == 0 { Cell::Null } else { Cell::Text(&source) },
+                airdrop.opened.0.into(),
+                if executed == 0 { Cell::Null } else { executed.into() },
+            ],
+        )?;
+    }
+    for (account, asset, owed) in exchange.receivables() {
+        sinks.row(Table::Receivables, &[account.into(), Cell::Integer(asset.0.into()), owed.0.into()])?;
     }
     Ok(())
 }

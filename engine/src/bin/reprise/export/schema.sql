@@ -24,10 +24,17 @@ CREATE TABLE fills (
     sequence INTEGER NOT NULL, event INTEGER NOT NULL, market INTEGER NOT NULL, taker_order INTEGER NOT NULL,
     maker_order INTEGER NOT NULL, taker_account INTEGER NOT NULL, maker_account INTEGER NOT NULL,
     taker_side TEXT NOT NULL, price INTEGER NOT NULL, quantity INTEGER NOT NULL, base_amount INTEGER NOT NULL,
-    notional INTEGER NOT NULL, taker_fee INTEGER NOT NULL, maker_fee INTEGER NOT NULL);
+    notional INTEGER NOT NULL, taker_fee INTEGER NOT NULL, maker_fee INTEGER NOT NULL,
+    void_since_epoch INTEGER);
 CREATE TABLE commands (
     sequence INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, cause TEXT NOT NULL, kind TEXT NOT NULL, account INTEGER,
     refused TEXT, text TEXT NOT NULL);
 CREATE TABLE withdrawals (
     withdrawal INTEGER PRIMARY KEY, account INTEGER NOT NULL, asset INTEGER NOT NULL, amount INTEGER NOT NULL,
     state TEXT NOT NULL, external_id TEXT);
+CREATE TABLE airdrops (
+    airdrop INTEGER PRIMARY KEY, author INTEGER NOT NULL, approver INTEGER, asset INTEGER NOT NULL,
+    total INTEGER NOT NULL, lines INTEGER NOT NULL, state TEXT NOT NULL, source TEXT, opened INTEGER NOT NULL,
+    executed INTEGER);
+CREATE TABLE receivables (
+    account INTEGER NOT NULL, asset INTEGER NOT NULL, owed INTEGER NOT NULL, PRIMARY KEY (account, asset)) WITHOUT ROWID;

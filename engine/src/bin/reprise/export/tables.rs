@@ -47,6 +47,8 @@ pub enum Table {
     Fills,
     Commands,
     Withdrawals,
+    Airdrops,
+    Receivables,
 }
 
 /// What a table is.
@@ -58,7 +60,7 @@ pub struct Definition {
 }
 
 /// All tables.
-pub const TABLES: [Definition; 10] = [
+pub const TABLES: [Definition; 12] = [
     Definition { name: "accounts", columns: &["account", "name", "kind", "suspended"] },
     Definition { name: "assets", columns: &["asset", "symbol", "scale", "unit"] },
     Definition {
@@ -107,8 +109,14 @@ pub const TABLES: [Definition; 10] = [
             "notional",
             "taker_fee",
             "maker_fee",
+            "void_since_epoch",
         ],
     },
     Definition { name: "commands", columns: &["sequence", "time_ns", "cause", "kind", "account", "refused", "text"] },
     Definition { name: "withdrawals", columns: &["withdrawal", "account", "asset", "amount", "state", "external_id"] },
+    Definition {
+        name: "airdrops",
+        columns: &["airdrop", "author", "approver", "asset", "total", "lines", "state", "source", "opened", "executed"],
+    },
+    Definition { name: "receivables", columns: &["account", "asset", "owed"] },
 ];

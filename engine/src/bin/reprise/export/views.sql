@@ -19,7 +19,7 @@ CREATE VIEW v_account_statement AS
 CREATE VIEW v_fees_by_market AS
     SELECT m.name AS market, a.symbol, count(*) AS fills, sum(f.taker_fee) AS taker_fees, sum(f.maker_fee) AS maker_fees,
         sum(f.taker_fee + f.maker_fee) AS fees, 1.0 * sum(f.taker_fee + f.maker_fee) / a.unit AS amount
-    FROM fills f JOIN markets m USING (market) JOIN assets a ON a.asset = m.quote GROUP BY f.market;
+    FROM fills f JOIN markets m USING (market) JOIN assets a ON a.asset = m.quote WHERE f.void_since_epoch IS NULL GROUP BY f.market;
 CREATE VIEW v_top_balances AS
     SELECT a.symbol, b.account, b.available + b.held AS total, 1.0 * (b.available + b.held) / a.unit AS amount,
         rank() OVER (PARTITION BY b.asset ORDER BY b.available + b.held DESC) AS rank

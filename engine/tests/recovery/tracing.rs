@@ -1,0 +1,1 @@
+//! The engine's trace against naive lots.
