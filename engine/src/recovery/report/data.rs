@@ -36,8 +36,10 @@ pub struct IncidentReport {
     pub timeline: Vec<Mark>,
     /// What each phase of the recovery took.
     pub phases: Vec<Phase>,
-    /// What a recovery without this took, for comparison.
-    pub reference: Option<Reference>,
+    /// How long it took in this run from the error until trading went on, with all that people were waited for.
+    pub elapsed_seconds: Option<f64>,
+    /// What recoveries of the past took, for comparison.
+    pub references: Vec<Reference>,
     /// Prices through the incident.
     pub prices: Vec<PriceChart>,
     /// What is marked in the charts of prices: the error, the halt, the reopening.
@@ -50,6 +52,8 @@ pub struct IncidentReport {
     pub traced: Option<TraceFigures>,
     /// The strategies, side by side.
     pub strategies: Vec<StrategyRow>,
+    /// Why the chosen one was chosen.
+    pub reason: String,
     /// The largest balances changed by the strategy chosen, in the order in which they are to be read.
     pub changes: Vec<BalanceChange>,
     /// How many there are in all.
@@ -148,6 +152,12 @@ impl Reference {
     #[must_use]
     pub fn coinzest() -> Self {
         Self { name: "Coinzest, January 2019".to_owned(), seconds: 10.5 * 3_600.0 }
+    }
+
+    /// Bithumb, 6 and 7 February 2026: from the payout at 19:00 until parity was restored with company assets.
+    #[must_use]
+    pub fn bithumb() -> Self {
+        Self { name: "Bithumb, February 2026".to_owned(), seconds: 27.0 * 3_600.0 }
     }
 }
 

@@ -2,9 +2,21 @@
 //!
 //! Plain data in, text out. It computes no past and no branch: whoever has them fills an [`IncidentReport`], and sections
 //! for which nothing was filled in are left out. The `reprise` tool and the simulator both write it.
+//!
+//! [`IncidentReport`] says what is shown and `fill` takes it from what recovery found; `page` puts the sections in order,
+//! `tables`, `money` and `charts` draw them, `markup` escapes whatever comes from outside, and `numbers` writes figures.
 
+mod charts;
 mod data;
+mod fill;
+mod markup;
+mod money;
+mod numbers;
 mod page;
+mod prices;
+mod strategies;
+#[cfg(test)]
+mod tests;
 
 pub use data::{
     BalanceChange, BookChange, Check, Fact, IncidentReport, LatencyRow, Mark, Phase, PriceChart, Reference,
