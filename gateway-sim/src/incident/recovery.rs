@@ -464,6 +464,7 @@ impl<'a> Recovery<'a> {
             shortfall: told(&outcome.receivables),
             shortfall_krw: outcome.receivables.iter().map(|(&asset, &amount)| world.krw_of(asset, amount)).sum(),
             fee_delta: outcome.fee_delta.iter().map(|(asset, delta)| (world.symbol(*asset), *delta)).collect(),
+            unbacked: told(&outcome.unbacked),
             state_hash: outcome.state_hash.to_string(),
             conserved: outcome.conserved,
             seconds: outcome.seconds,

@@ -226,6 +226,8 @@ pub struct StrategyRow {
     pub shortfall: Vec<(String, u64)>,
     /// The same in won, at the prices before the error.
     pub shortfall_krw: u64,
+    /// What there would be that nothing stands behind, by symbol, in minor units.
+    pub unbacked: Vec<(String, u64)>,
     /// What the exchange would have more in fees, or less, by symbol, in minor units.
     pub fee_delta: Vec<(String, i128)>,
     /// The state.

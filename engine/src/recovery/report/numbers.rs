@@ -223,6 +223,11 @@ impl Units {
         })
     }
 
+    /// A market's base; an asset that there is not when the market is not known.
+    pub(super) fn base(&self, market: MarketId) -> AssetId {
+        self.market(market).map_or(AssetId(u16::MAX), |spec| spec.base)
+    }
+
     /// The symbol of a market's base.
     pub(super) fn base_name(&self, market: MarketId) -> String {
         self.market(market).map_or_else(|| "lots".to_owned(), |spec| self.symbol(spec.base))

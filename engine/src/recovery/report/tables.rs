@@ -210,6 +210,9 @@ pub(super) fn strategies(html: &mut Html, report: &IncidentReport) {
     let units = &report.units;
     amounts(&mut table, rows, units, "shortfall", |row| &row.shortfall);
     amounts(&mut table, rows, units, "owed by accounts", |row| &row.receivables);
+    if rows.iter().any(|row| !row.unbacked.is_empty()) {
+        amounts(&mut table, rows, units, "unbacked", |row| &row.unbacked);
+    }
     line(&mut table, rows, "fees of the exchange", |row| {
         let cells: Vec<String> = row
             .fee_delta

@@ -135,6 +135,7 @@ fn full(amount: u64) -> IncidentReport {
             Check { what: EVIL.to_owned(), value: EVIL.to_owned(), holds: true },
             Check { what: "other".to_owned(), value: String::new(), holds: false },
         ],
+        ..IncidentReport::default()
     }
 }
 
