@@ -75,7 +75,7 @@ fn page(figures: &IncidentReport, material: &Material<'_>) -> report::IncidentRe
             .map(|moment| Mark::new(Timestamp(material.error.0 + (moment.seconds * 1e9) as u64), moment.what.as_str()))
             .collect(),
         phases: phases(figures),
-        reference: Some(material.reference.clone()),
+        references: vec![material.reference.clone()],
         prices: shown(material).map(|market| prices(market, material)).collect(),
         strategies: strategies(figures, material.world),
         latency: latency(figures),
@@ -235,11 +235,12 @@ fn strategies(figures: &IncidentReport, world: &World) -> Vec<StrategyRow> {
         orders_requeued: row.orders_requeued,
         shortfall: amounts(&row.shortfall),
         receivables: amounts(&row.shortfall),
+        unbacked: amounts(&row.unbacked),
+        fee_delta: row.fee_delta.iter().filter_map(|(symbol, delta)| Some((asset(symbol)?, *delta))).collect(),
         worth: Some((KRW, Amount(row.shortfall_krw * WON))),
         state_hash: row.state_hash.clone(),
         sound: row.conserved,
         seconds: row.seconds,
-        ..StrategyRow::default()
     };
     figures.strategies.iter().map(row).collect()
 }
