@@ -200,7 +200,7 @@ fn strategies_are_compared_and_what_is_planned_is_what_was_compared() {
     assert_eq!((&compared["conserved"], &compared["state_hashes_equal"]), (&true.into(), &true.into()));
     assert_eq!(compared["strategies"][3]["innocent_changed"], 2, "only those who are paid");
     let html = std::fs::read_to_string(&page).unwrap();
-    assert!(html.starts_with("<!DOCTYPE html>") && html.contains("bust") && !html.contains("<script"), "{html}");
+    assert!(html.starts_with("<!DOCTYPE html>") && html.contains("compensate") && !html.contains("<script"), "{html}");
     for (number, arguments) in STRATEGIES.iter().enumerate() {
         let (file, planned) = place.plan(&format!("{number}.plan"), arguments);
         let row = &compared["strategies"][number];

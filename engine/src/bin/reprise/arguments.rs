@@ -83,7 +83,7 @@ pub enum Action {
     ///
     /// Nothing is written into the data directory, and the exchange may be running. A plan that is made while the exchange is not
     /// frozen is a preview, and can only be looked at.
-    Plan(PlanArguments),
+    Plan(Box<PlanArguments>),
     /// Make an operator's key.
     #[command(subcommand)]
     Operator(OperatorAction),

@@ -15,7 +15,7 @@ use engine::{
         Approval, Branch, Halt, Outcome, Payment, Plan, PlanError, Strategy, Suspects, Timeline, Trace, compare,
         evaluate, find_halt, make_plan, outcome_of, plan_standing, trace, victims,
     },
-    types::{AccountId, AssetId, MarketId, Price, Sequence},
+    types::{AccountId, MarketId, Price, Sequence},
 };
 
 use crate::{
@@ -396,13 +396,7 @@ fn run_compare(timeline: &Timeline, arguments: &PlanArguments, output: &mut Outp
         trace: trace.as_ref().and_then(Option::as_ref),
     };
     if let Some(file) = &arguments.html {
-        plan_page::write(
-            &place.timeline.directory().display().to_string(),
-            &comparison,
-            arguments.choose,
-            timeline,
-            file,
-        )?;
+        plan_page::write(timeline, &comparison, arguments.choose, file)?;
     }
     plan_report::comparison(&comparison, arguments.html.as_deref(), output)?;
     if !sound {
@@ -471,9 +465,4 @@ pub fn chosen<'a>(comparison: &'a Comparison<'_>, asked: Option<StrategyName>) -
 pub fn branch(timeline: &Timeline, halt: Sequence, strategy: &Strategy) -> Result<Branch, Failure> {
     let window = halt.0.saturating_sub(strategy.cut().0);
     Ok(evaluate(timeline, halt, strategy, &telling(Progress::start("for the charts", Some(window))))?)
-}
-
-/// Assets of what was credited, for the markets that are charted.
-pub fn credited_assets(trace: &Trace) -> BTreeSet<AssetId> {
-    trace.credits.iter().map(|row| row.asset).collect()
 }

@@ -226,6 +226,12 @@ impl Found<'_> {
                 "amount": self.amount(asset, Amount(amount)),
             })
         });
+        let moved = trace.hops.iter().map(|((asset, hop, kind), amount)| {
+            json!({
+                "asset": self.names.asset(*asset), "hop": hop, "by": way(*kind),
+                "amount": self.amount(*asset, *amount),
+            })
+        });
         let markets = trace.markets.iter().map(|market| {
             let price = |price| self.names.price(market.market, price);
             json!({
@@ -252,6 +258,7 @@ impl Found<'_> {
             "totals": totals.collect::<Vec<_>>(),
             "recipients": trace.credits.iter().map(recipient).collect::<Vec<_>>(),
             "hops": hops.collect::<Vec<_>>(),
+            "moved": moved.collect::<Vec<_>>(),
             "flows": flows.collect::<Vec<_>>(), "other_flows": others.collect::<Vec<_>>(),
             "fifo": { "innocent_holders": self.innocent_holders() },
             "poison": {
@@ -347,6 +354,12 @@ impl Found<'_> {
         if self.trace.flows.is_empty() {
             return Ok(());
         }
+        let rows = self.trace.hops.iter().map(|((asset, hop, kind), amount)| {
+            vec![self.names.asset(*asset), hop.to_string(), way(*kind).to_owned(), self.told(*asset, *amount)]
+        });
+        output.line("")?;
+        let title = "from hand to hand: hop 1 is from the recipients";
+        section(output, title, &["asset", ">hop", "by", ">amount"], rows.collect())?;
         let shown = if all { self.trace.flows.len() } else { ROWS_SHOWN };
         let rows = self.trace.flows.iter().take(shown).map(|flow| {
             vec![
