@@ -178,10 +178,8 @@ impl Pass {
         acts.extend(replaced.and_then(orders_in));
         for event in events {
             match *event {
-                Event::Transferred { from, to, .. } => {
-                    if self.accounts.contains(&from) {
-                        self.accounts.insert(to);
-                    }
+                Event::Transferred { from, to, .. } if self.accounts.contains(&from) => {
+                    self.accounts.insert(to);
                 }
                 Event::OrderCancelled { account, market, .. } | Event::OrderReduced { account, market, .. } => {
                     acts.push((account, market));
