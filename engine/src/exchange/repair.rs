@@ -86,7 +86,32 @@ impl Risk {
     }
 }
 
+impl Risk {
+    /// What an account has in all and owes, assets ascending, without those of which it is neither.
+    fn possessions(&self, account: AccountId) -> Vec<(AssetId, Amount, Amount)> {
+        let balances = self.ledger.account(account).map(|record| self.ledger.balances(record)).unwrap_or_default();
+        let mut all: Vec<_> = balances
+            .into_iter()
+            .map(|(asset, balance)| (asset, Amount(balance.available.0 + balance.held.0), Amount::ZERO))
+            .collect();
+        let every = (account, AssetId(0))..=(account, AssetId(u16::MAX));
+        for ((_, asset), owed) in self.ledger.debts().range(every) {
+            match all.binary_search_by_key(asset, |(asset, ..)| *asset) {
+                Ok(index) => all[index].2 = *owed,
+                Err(index) => all.insert(index, (*asset, Amount::ZERO, *owed)),
+            }
+        }
+        all
+    }
+}
+
 impl Exchange {
+    /// What an account has in all and owes, assets ascending, without those of which it is neither.
+    #[must_use]
+    pub fn possessions(&self, account: AccountId) -> Vec<(AssetId, Amount, Amount)> {
+        self.risk.possessions(account)
+    }
+
     fn let_time_pass(&mut self, time: Timestamp, events: &mut impl EventSink) {
         self.risk.let_time_pass(time);
         if self.matcher.mirror.is_due(time) {
@@ -267,6 +292,12 @@ impl Busting {
             statuses: exchange.matcher.markets().map(|market| (market.spec.market, market.status)).collect(),
             overdrawn: false,
         }
+    }
+
+    /// As [`Exchange::possessions`].
+    #[must_use]
+    pub fn possessions(&self, account: AccountId) -> Vec<(AssetId, Amount, Amount)> {
+        self.risk.possessions(account)
     }
 
     /// A sequence passes, and timers fire.

@@ -331,6 +331,7 @@ impl Approval {
             self.operator.0,
             self.expires.0
         );
+        let text = format!("{text}check {}\n", blake3::hash(text.as_bytes()));
         fs::write(path, text).map_err(|source| ApprovalFileError::Io { file: path.to_owned(), source })
     }
 
@@ -344,8 +345,8 @@ impl Approval {
             Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
             Err(source) => return Err(ApprovalFileError::Io { file, source }),
         };
-        let mut lines = text.lines();
         let wrong = |what| ApprovalFileError::Approval { file: file.clone(), what };
+        let mut lines = text.lines();
         if lines.next() != Some("reprise plan approval 1") {
             return Err(wrong("the title"));
         }
@@ -356,6 +357,11 @@ impl Approval {
         let operator = OperatorId(field("operator")?.parse().map_err(|_| wrong("operator"))?);
         let expires = Timestamp(field("expires")?.parse().map_err(|_| wrong("expires"))?);
         let signature = from_hex(field("signature")?).ok_or_else(|| wrong("signature"))?;
+        let check = field("check")?;
+        let checked = text.strip_suffix(&format!("check {check}\n")).ok_or_else(|| wrong("end"))?;
+        if blake3::hash(checked.as_bytes()).to_string() != check {
+            return Err(wrong("check"));
+        }
         let expected = plan.hash();
         if found != expected {
             return Err(ApprovalFileError::OtherPlan { file, found, expected });

@@ -12,6 +12,7 @@ use std::{
 use super::{
     bust, compensate,
     edits::{Edits, Strategy, is_fact},
+    effects::Watched,
     history::{Commands, History},
     timeline::TimelineError,
 };
@@ -263,6 +264,17 @@ pub fn evaluate(
     strategy: &Strategy,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Branch, BranchError> {
+    evaluate_watching(history, halt, strategy, None, progress)
+}
+
+/// As [`evaluate`], while an account is watched on the branch.
+pub(super) fn evaluate_watching(
+    history: &dyn History,
+    halt: Sequence,
+    strategy: &Strategy,
+    watched: Option<&mut Watched>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Branch, BranchError> {
     let cut = strategy.cut();
     if let Some(edits) = strategy.edits() {
         edits.check(halt, strategy.name())?;
@@ -275,9 +287,9 @@ pub fn evaluate(
     }
     let (exchange, commands) = history.behind(cut)?;
     let branch = match strategy {
-        Strategy::Rewind { .. } => in_lock_step(exchange, commands, cut, halt, None, progress)?,
-        Strategy::Excise(edits) => in_lock_step(exchange, commands, cut, halt, Some(edits), progress)?,
-        Strategy::Bust(edits) => bust::evaluate(exchange, commands, cut, halt, edits, progress)?,
+        Strategy::Rewind { .. } => in_lock_step(exchange, commands, cut, halt, None, watched, progress)?,
+        Strategy::Excise(edits) => in_lock_step(exchange, commands, cut, halt, Some(edits), watched, progress)?,
+        Strategy::Bust(edits) => bust::evaluate(exchange, commands, cut, halt, edits, watched, progress)?,
         Strategy::Compensate { edits, payments } => {
             compensate::evaluate(exchange, commands, cut, halt, edits, payments, progress)?
         }
@@ -371,13 +383,14 @@ fn in_lock_step(
     cut: Sequence,
     halt: Sequence,
     edits: Option<&Edits>,
+    watched: Option<&mut Watched>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Branch, BranchError> {
     let branch = exchange.clone();
     let (sender, batches) = sync_channel(BATCHES_WAITING);
     let (empty_sender, empties) = sync_channel(BATCHES_WAITING + 2);
     thread::scope(|scope| {
-        let applying = scope.spawn(move || follow(branch, &batches, &empty_sender));
+        let applying = scope.spawn(move || follow(branch, &batches, &empty_sender, watched));
         let parent = lead(exchange, commands, cut, halt, edits, progress, &sender, &empties);
         drop(sender);
         let followed = applying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -520,7 +533,11 @@ fn follow(
     mut exchange: Exchange,
     batches: &Receiver<Batch>,
     empties: &SyncSender<Batch>,
+    mut watched: Option<&mut Watched>,
 ) -> Result<Followed, BranchError> {
+    if let Some(watched) = &mut watched {
+        watched.begin(|account| exchange.possessions(account));
+    }
     let (mut busted, mut new_fills) = (Vec::new(), Vec::new());
     let mut refused = BTreeMap::new();
     let mut watch = Watch::default();
@@ -554,6 +571,9 @@ fn follow(
             let (parents, rest) = fills.split_at(of_this);
             fills = rest;
             compare_fills(parents, &watch.fills, &mut busted, &mut new_fills);
+            if let Some(watched) = &mut watched {
+                watched.look(*sequence, |account| exchange.possessions(account));
+            }
         }
         batch.items.clear();
         batch.closures.clear();

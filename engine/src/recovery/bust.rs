@@ -3,6 +3,7 @@
 use super::{
     branch::{Branch, BranchError, BustedFill, each_through, fill_of},
     edits::{Edits, is_fact},
+    effects::Watched,
     history::Commands,
 };
 use crate::{
@@ -19,9 +20,13 @@ pub(super) fn evaluate(
     cut: Sequence,
     halt: Sequence,
     edits: &Edits,
+    mut watched: Option<&mut Watched>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Branch, BranchError> {
     let mut busting = Busting::begin(&exchange);
+    if let Some(watched) = &mut watched {
+        watched.begin(|account| busting.possessions(account));
+    }
     let mut busted = Vec::new();
     let mut specs = Specs::of(&exchange);
     let mut events = Vec::new();
@@ -38,16 +43,16 @@ pub(super) fn evaluate(
             check_drop(command, is_refused, reason.is_some())?;
             learn(&mut specs, &events);
             drop_events(command, &events, &specs, &mut busting, &mut busted);
-            return Ok(());
+        } else if let Some(other) = edits.replaced.get(&command.sequence) {
+            replace(command, other, &mut busting)?;
+        } else if !is_refused {
+            learn(&mut specs, &events);
+            repeat(command, &events, &specs, &mut busting, &mut busted)?;
         }
-        if let Some(other) = edits.replaced.get(&command.sequence) {
-            return replace(command, other, &mut busting);
+        if let Some(watched) = &mut watched {
+            watched.look(command.sequence, |account| busting.possessions(account));
         }
-        if is_refused {
-            return Ok(());
-        }
-        learn(&mut specs, &events);
-        repeat(command, &events, &specs, &mut busting, &mut busted)
+        Ok(())
     })?;
     let (branch, unfunded) = busting.finish(&exchange);
     Ok(Branch {

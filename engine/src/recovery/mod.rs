@@ -12,6 +12,7 @@ mod compensate;
 mod corrections;
 mod diff;
 mod edits;
+mod effects;
 mod epoch;
 mod halt;
 mod history;
@@ -35,6 +36,7 @@ pub use comparison::{ComparisonError, Outcome, compare, outcome, outcome_of, sum
 pub use corrections::WITHDRAWAL_GONE;
 pub use diff::{BalanceChange, BookChange, Diff, OrderChange, OrderFate, Reason, WithdrawalChange, diff};
 pub use edits::{Edits, Payment, Strategy, is_fact};
+pub use effects::{Difference, Effect, Effects, effects};
 pub use epoch::{
     Begun, EPOCH_FORMAT, EpochError, EpochFile, EpochFileFault, EpochHeader, EpochName, EpochNameError, Epochs,
     JournaledPlan, Recomputed, begun_by, epoch_files, journaled_plan, step,

@@ -153,6 +153,8 @@ pub struct Trace {
     pub flows: Vec<Flow>,
     /// Everything that is in no row of `flows`, by asset and kind.
     pub other_flows: BTreeMap<(AssetId, FlowKind), Amount>,
+    /// The sums of all flows, by asset, hop and kind.
+    pub hops: BTreeMap<(AssetId, u8, FlowKind), Amount>,
     /// Who has what of the credits now, by account, asset and hop.
     pub holders: Vec<(AccountId, AssetId, u8, Amount)>,
     /// Accounts that got anything from a poisoned one, the credited ones included.
@@ -741,6 +743,10 @@ impl Tracer {
             }
         }
         let holders = holders.into_iter().map(|((account, asset, hop), amount)| (account, asset, hop, Amount(amount)));
+        let mut hops: BTreeMap<(AssetId, u8, FlowKind), Amount> = BTreeMap::new();
+        for (&(_, _, asset, kind, hop), amount) in self.flows.iter().filter(|(_, amount)| **amount > 0) {
+            hops.entry((asset, hop, kind)).or_default().0 += amount;
+        }
         let (flows, other_flows) = largest(self.flows);
         let markets: Vec<MarketTrace> =
             self.markets.into_iter().flatten().map(|seen| seen.trace).filter(|market| market.fills > 0).collect();
@@ -752,6 +758,7 @@ impl Tracer {
             credits: self.rows,
             flows,
             other_flows,
+            hops,
             holders: holders.collect(),
             poisoned: self.poisoned.into_iter().collect(),
             fills: markets.iter().map(|market| market.fills).sum(),

@@ -157,7 +157,7 @@ fn corrections_lead_from_what_was_to_what_is() {
 }
 
 /// As they come, but for what an exchange freezes itself for, and for what only a recovery submits.
-fn stream(kind: Kind, seed: u64, count: usize) -> Vec<Command> {
+pub fn stream(kind: Kind, seed: u64, count: usize) -> Vec<Command> {
     let mut commands = streams::commands(kind, seed, count);
     for command in &mut commands {
         match command {
@@ -171,7 +171,7 @@ fn stream(kind: Kind, seed: u64, count: usize) -> Vec<Command> {
 }
 
 /// Registers two operators whose keys are known, where others may be registered already.
-fn register(inline: &mut Inline) {
+pub fn register(inline: &mut Inline) {
     for operator in [60_001, 60_002] {
         let registered: Vec<OperatorId> =
             inline.exchange().operators().filter(|(_, view)| view.registered).map(|(number, _)| number).collect();
@@ -187,7 +187,7 @@ fn register(inline: &mut Inline) {
 }
 
 /// A random strategy over the commands.
-fn random_strategy(random: &mut Random, commands: &[Command]) -> Strategy {
+pub fn random_strategy(random: &mut Random, commands: &[Command]) -> Strategy {
     let last = commands.len() as u64;
     if random.one_in(4) {
         return Strategy::Rewind { cut: Sequence(random.between(last / 4, last)) };

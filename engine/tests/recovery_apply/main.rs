@@ -2,7 +2,11 @@
 
 mod corrections;
 mod directory;
+mod effects;
+mod kill;
+mod refusals;
 mod running;
+mod tampering;
 mod world;
 
 #[path = "../model/mod.rs"]

@@ -113,8 +113,8 @@ pub fn incident(airdrop: AirdropId, next: Sequence) -> Vec<Command> {
     commands.push(Command::ExecuteAirdrop { airdrop, operator: author });
     for account in 1..=4 {
         // More than they had before.
-        commands.push(limit(account, Side::Sell, 905, 700));
-        commands.push(limit(account + 4, Side::Buy, 950, 100));
+        commands.push(limit(account, Side::Sell, 905, 1_200));
+        commands.push(limit(account + 4, Side::Buy, 950, 1_000));
         commands.push(limit(account + 6, Side::Sell, 949, 30));
     }
     commands.push(Command::Transfer { from: AccountId(4), to: AccountId(9), asset: BTC, amount: Amount(12_000) });

@@ -75,7 +75,7 @@ fn page(figures: &IncidentReport, material: &Material<'_>) -> report::IncidentRe
             .map(|moment| Mark::new(Timestamp(material.error.0 + (moment.seconds * 1e9) as u64), moment.what.as_str()))
             .collect(),
         phases: phases(figures),
-        reference: Some(material.reference.clone()),
+        references: vec![material.reference.clone()],
         prices: shown(material).map(|market| prices(market, material)).collect(),
         strategies: strategies(figures, material.world),
         latency: latency(figures),

@@ -10,6 +10,8 @@ use engine::{
     types::{AccountId, Cause, OrderId, Timestamp},
 };
 
+use crate::{airdrop::AirdropAction, statement::StatementArguments};
+
 /// Reads the history of a Reprise exchange: checks it, lists it, shows any past moment, compares two, exports it.
 ///
 /// The exchange may be running: the journal is only read, but for snapshot, prune and accept-loss. A moment is a sequence (12345), an epoch and a sequence
@@ -19,7 +21,7 @@ use engine::{
 #[command(
     name = "reprise",
     version,
-    after_help = "Exit codes: 0 all is well, 1 it could not be done or was not found, 2 the command line is wrong, 3 damage or a mismatch was found."
+    after_help = "Exit codes: 0 all is well, 1 it could not be done or was not found, 2 the command line is wrong, 3 damage or a mismatch was found, 4 there are warnings (airdrop check)."
 )]
 pub struct Arguments {
     /// The exchange's data directory: where its journal is.
@@ -46,6 +48,11 @@ pub enum Action {
     Diff(DiffArguments),
     /// Write history as tables: accounts, balances, ledger entries, orders, fills, commands, withdrawals.
     Export(ExportArguments),
+    /// Check an airdrop before it is opened.
+    #[command(subcommand)]
+    Airdrop(AirdropAction),
+    /// Say what an incident and its repair did to an account, line by line, fit to be sent to its owner.
+    Statement(StatementArguments),
     /// Make a snapshot of the last moment; the exchange must be stopped (one that runs makes its own).
     Snapshot,
     /// Remove whole segments that come before the older of the two newest good snapshots; the exchange must be stopped.
@@ -184,7 +191,8 @@ fn export_targets() -> Vec<&'static str> {
     if cfg!(feature = "sqlite") { vec!["sqlite", "csv"] } else { vec!["csv"] }
 }
 
-fn moment(text: &str) -> Result<Moment, String> {
+/// A moment.
+pub fn moment(text: &str) -> Result<Moment, String> {
     // Only a time has a dash; a negative sequence does not reach a value.
     if text.contains('T') || text.contains('-') {
         let instant: jiff::Timestamp = text
@@ -202,7 +210,8 @@ fn moment(text: &str) -> Result<Moment, String> {
     })
 }
 
-fn account(text: &str) -> Result<AccountId, String> {
+/// An account's number.
+pub fn account(text: &str) -> Result<AccountId, String> {
     let number = text.strip_prefix(['A', 'a']).unwrap_or(text);
     number.parse().map(AccountId).map_err(|_| "give the account's number, such as 7 or A7".to_owned())
 }
@@ -222,7 +231,8 @@ fn kind(text: &str) -> Result<&'static str, String> {
     })
 }
 
-fn cause(text: &str) -> Result<Cause, String> {
+/// Who commands.
+pub fn cause(text: &str) -> Result<Cause, String> {
     let wrong = || "give session:N, operator:N, batch:N (N up to 268435455) or exchange".to_owned();
     if text == "exchange" {
         return Ok(Cause::exchange());

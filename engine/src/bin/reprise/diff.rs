@@ -6,7 +6,7 @@ use engine::{
     event::Event,
     exchange::{Balance, Exchange, MarketView, OrderView, Withdrawal},
     recovery::Timeline,
-    types::{AccountId, AssetId, MarketId, OrderId, Side, TradingStatus, WithdrawalId},
+    types::{AccountId, Amount, AssetId, MarketId, OrderId, Side, TradingStatus, WithdrawalId},
 };
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ use crate::{
     names::{self, Names},
     orders::{Followed, Orders},
     output::{Output, count, grouped},
+    payouts,
     show::{order_json, withdrawal_json},
 };
 
@@ -32,6 +33,9 @@ struct Picture {
     markets: BTreeMap<MarketId, MarketView>,
     orders: BTreeMap<OrderId, OrderView>,
     withdrawals: BTreeMap<WithdrawalId, Withdrawal>,
+    debts: BTreeMap<(AssetId, AccountId), Amount>,
+    /// Of the whole exchange: controls, operators, airdrops, reserves, limits.
+    standings: BTreeMap<String, String>,
 }
 
 impl Picture {
@@ -57,6 +61,16 @@ impl Picture {
                 .map(|view| (view.order, view))
                 .collect(),
             withdrawals: withdrawals.filter(|(_, known)| concerned(known.account)).collect(),
+            debts: exchange
+                .receivables()
+                .filter(|(account, ..)| concerned(*account))
+                .map(|(account, asset, owed)| ((asset, account), owed))
+                .collect(),
+            standings: if only.is_none() {
+                payouts::standings(exchange, &Names::of(exchange))
+            } else {
+                BTreeMap::new()
+            },
         }
     }
 }
@@ -228,6 +242,14 @@ impl Diff {
         all.filter(|(_, before, after)| before != after).collect()
     }
 
+    /// Debts that changed: asset, account, before, after.
+    fn debts(&self) -> Vec<(AssetId, AccountId, Amount, Amount)> {
+        let keys: BTreeSet<_> = self.before.debts.keys().chain(self.after.debts.keys()).copied().collect();
+        let of = |picture: &Picture, key| picture.debts.get(&key).copied().unwrap_or_default();
+        let all = keys.into_iter().map(|key| (key.0, key.1, of(&self.before, key), of(&self.after, key)));
+        all.filter(|(.., before, after)| before != after).collect()
+    }
+
     /// Changes of status, as what, before and after.
     fn statuses(&self) -> Vec<[String; 3]> {
         let mut changes = Vec::new();
@@ -256,6 +278,12 @@ impl Diff {
         };
         for (id, after) in &self.after.accounts {
             compare(names::account(*id), account(self.before.accounts.get(id)), account(Some(after)));
+        }
+        let (before, after) = (&self.before.standings, &self.after.standings);
+        let whats: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+        let standing = |all: &BTreeMap<String, String>, what| all.get(what).cloned().unwrap_or_else(|| "-".to_owned());
+        for what in whats {
+            compare(what.clone(), standing(before, what), standing(after, what));
         }
         changes
     }
@@ -326,6 +354,10 @@ impl Diff {
                 "closed": closed, "changed": changed, "opened_and_closed": self.passing,
             },
             "withdrawals": withdrawals,
+            "debts": self.debts().into_iter().map(|(asset, account, before, after)| json!({
+                "asset": names.asset(asset), "account": account.0, "before": names.amount(asset, before.0.into()),
+                "after": names.amount(asset, after.0.into()),
+            })).collect::<Vec<_>>(),
             "statuses": statuses.map(|[what, before, after]| json!({ "what": what, "before": before, "after": after })).collect::<Vec<_>>(),
         }))?;
         Ok(())
@@ -411,6 +443,11 @@ impl Diff {
             Some(vec![id.to_string(), known.account.to_string(), amount, was, is])
         });
         section(output, "withdrawals", &["id", "account", ">amount", "before", "after"], rows.collect())?;
+        let rows = self.debts().into_iter().map(|(asset, account, before, after)| {
+            let [before, after] = [before, after].map(|owed| grouped(&names.amount(asset, owed.0.into())));
+            vec![names.asset(asset), names::account(account), before, after]
+        });
+        section(output, "owed by accounts", &["asset", "account", ">before", ">after"], rows.collect())?;
         let rows = self.statuses().into_iter().map(Vec::from);
         section(output, "status", &["what", "before", "after"], rows.collect())
     }

@@ -12,6 +12,8 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// Exit code: the journal is damaged, or something does not agree with something else.
 pub const DAMAGED: u8 = 3;
+/// Exit code: it can be done, and there is something to look at before.
+pub const WARNED: u8 = 4;
 
 /// Why there is no answer.
 #[derive(Debug)]

@@ -149,7 +149,8 @@ impl Filter<'_> {
             command.command.kind_name() == kind || events.iter().any(|event| event.kind_name() == kind)
         });
         let by_refusal = arguments.refused.is_none_or(|wanted| match events {
-            [Event::Refused { reason, .. }] => wanted.is_none_or(|wanted: RejectReason| wanted == *reason),
+            // A lock that ends at the same moment is told ahead of it.
+            [.., Event::Refused { reason, .. }] => wanted.is_none_or(|wanted: RejectReason| wanted == *reason),
             _ => false,
         });
         by_cause && by_kind && by_refusal
@@ -179,16 +180,18 @@ impl Filter<'_> {
 }
 
 /// What came of a command, in a few words; nothing when it is what the command says.
-fn outcome(events: &[(Event, Fields)]) -> String {
+fn outcome(events: &[(Event, Fields)], names: &Names) -> String {
     let mut parts = Vec::new();
-    if let [(Event::Refused { reason, .. }, _)] = events {
-        return format!("REFUSED {reason}");
+    // Locks that end by then are told ahead of what the command does.
+    if let [.., (Event::Refused { reason, .. }, _)] = events {
+        let refused = format!("REFUSED {reason}");
+        return unlocked(events).map_or_else(|| refused.clone(), |unlocked| format!("{refused}, {unlocked}"));
     }
     let fills = events.iter().filter(|(event, _)| matches!(event, Event::Filled { .. })).count();
     if fills > 0 {
         parts.push(format!("{fills} fill{}", if fills == 1 { "" } else { "s" }));
     }
-    for (event, _) in events {
+    for (event, fields) in events {
         match event {
             Event::OrderCancelled { reason, .. } if parts.len() < 3 => parts.push(format!("cancelled {reason}")),
             Event::MassCancelled { orders, .. } => {
@@ -199,10 +202,25 @@ fn outcome(events: &[(Event, Fields)]) -> String {
                 parts.push(format!("{} accounts credited", count(credited.count() as u64)));
             }
             Event::EpochStarted { epoch, .. } => parts.push(epoch_outcome(*epoch, events)),
+            Event::AuctionUncrossed { .. } => parts.push(format!("uncrossed {}", fields.text(names))),
+            Event::SetOffDone { .. } => parts.push(format!("set off {}", fields.text(names))),
+            Event::ReservesAttested { amount, liabilities, .. } if amount < liabilities => {
+                parts.push("BELOW LIABILITIES".to_owned());
+            }
+            // What the command says itself, or what its events say at length.
             _ => {}
         }
     }
+    if let Some(unlocked) = unlocked(events) {
+        parts.push(unlocked);
+    }
     parts.join(", ")
+}
+
+/// Credits whose lock has ended by then.
+fn unlocked(events: &[(Event, Fields)]) -> Option<String> {
+    let unlocked = events.iter().filter(|(event, _)| matches!(event, Event::AirdropUnlocked { .. })).count() as u64;
+    (unlocked > 0).then(|| format!("{} credits unlocked", count(unlocked)))
 }
 
 /// What a new epoch changes, in numbers.
@@ -239,7 +257,7 @@ fn write(
         command.command.kind_name(),
         described.command.text(names)
     );
-    let outcome = outcome(&described.events);
+    let outcome = outcome(&described.events, names);
     if !outcome.is_empty() {
         line.push_str("  -> ");
         line.push_str(&outcome);

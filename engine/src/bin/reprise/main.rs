@@ -2,22 +2,28 @@
 //! `snapshot`, `prune` and `accept-loss` write into the data directory.
 //!
 //! Exit codes: 0 all is well; 1 it could not be done, or what was asked for is not there; 2 the command line is wrong;
-//! 3 damage or a mismatch was found.
+//! 3 damage or a mismatch was found; 4 it can be done, and there are warnings to look at before.
 #![forbid(unsafe_code)]
 
+mod airdrop;
+mod airdrop_report;
 mod arguments;
 mod describe;
 mod diff;
 mod export;
 mod failure;
 mod log;
+mod manifest;
 mod moments;
 mod names;
 mod orders;
 mod output;
 mod payouts;
+mod prices;
 mod progress;
 mod show;
+mod statement;
+mod statement_report;
 mod upkeep;
 mod verify;
 
@@ -65,6 +71,8 @@ fn run(arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
         Action::Show(arguments) => show::run(&timeline, arguments, output),
         Action::Diff(arguments) => diff::run(&timeline, arguments, output),
         Action::Export(arguments) => export::run(&timeline, arguments, output),
+        Action::Airdrop(action) => airdrop::run(&timeline, action, output),
+        Action::Statement(arguments) => statement::run(&timeline, arguments, output),
         Action::Snapshot => upkeep::snapshot(&timeline, output),
         Action::AcceptLoss(_) => unreachable!("it needs no journal that can be read"),
         Action::Prune(arguments) => upkeep::prune_segments(&timeline, arguments, output),

@@ -6,8 +6,12 @@ use engine::{
     command::Command,
     event::{CancelReason, Event},
     exchange::Exchange,
+    journal::{Epoch, OpenError, epoch_starts},
+    recovery::{Timeline, TimelineError},
     types::{AccountId, ClientOrderId, MarketId, MarketSpec, OrderId, Price, Quantity, Sequence, Side, Timestamp},
 };
+
+use crate::failure::Failure;
 
 /// An order, as far as it has been followed.
 #[derive(Clone, Debug)]
@@ -69,6 +73,25 @@ impl Followed {
 /// A fill, as a new epoch names it: the sequence, the taker, the maker.
 pub type FillKey = (Sequence, OrderId, OrderId);
 
+/// What the epochs of a journal change of fills and orders.
+pub fn recoveries(timeline: &Timeline) -> Result<Recoveries, Failure> {
+    let mut recoveries = Recoveries::default();
+    for start in epoch_starts(timeline.storage())?.into_iter().filter(|start| start.epoch > Epoch::FIRST) {
+        let before = Sequence(start.first.0 - 1);
+        let mut replay = match timeline.replay_from(before) {
+            Ok(replay) => replay,
+            // Whoever asks begins behind what was pruned, too.
+            Err(TimelineError::Journal(OpenError::Pruned { .. })) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        replay.run_to(before)?;
+        if let Some(step) = replay.next()? {
+            recoveries.learn(step.events);
+        }
+    }
+    Ok(recoveries)
+}
+
 /// What later epochs change of orders: known beforehand, so that nothing else must be remembered.
 #[derive(Clone, Debug, Default)]
 pub struct Recoveries {
@@ -76,6 +99,8 @@ pub struct Recoveries {
     pub busted: HashMap<FillKey, u32>,
     /// Orders that are touched.
     orders: HashSet<OrderId>,
+    /// An order whose fills may all turn out to be void.
+    doubted: Option<OrderId>,
 }
 
 impl Recoveries {
@@ -97,7 +122,12 @@ impl Recoveries {
 
     /// Only that this order may come back.
     pub fn of_order(order: OrderId) -> Self {
-        Self { busted: HashMap::new(), orders: HashSet::from([order]) }
+        Self { busted: HashMap::new(), orders: HashSet::from([order]), doubted: Some(order) }
+    }
+
+    /// Whether a fill may be void later, so that what it cost must be remembered.
+    fn may_void(&self, fill: &FillKey) -> bool {
+        self.busted.contains_key(fill) || self.doubted.is_some_and(|order| fill.1 == order || fill.2 == order)
     }
 }
 
@@ -218,7 +248,7 @@ impl Orders {
             Event::Filled { taker, maker, market, price, quantity, maker_remaining, taker_fee, maker_fee, .. } => {
                 let spec = self.markets.get(&market.0).copied();
                 let notional = spec.and_then(|spec| spec.notional(price, quantity)).unwrap_or_default().0;
-                if self.recoveries.busted.contains_key(&(sequence, taker, maker)) {
+                if self.recoveries.may_void(&(sequence, taker, maker)) {
                     self.fees.insert((sequence, taker, maker), (taker_fee, maker_fee));
                 }
                 for (order, fee) in [(taker, taker_fee), (maker, maker_fee)] {
@@ -287,6 +317,7 @@ impl Orders {
                     }
                 }
             }
+            // Nothing else touches an order: where it stands after a correction is told by `OrderRestored`.
             _ => {}
         }
     }

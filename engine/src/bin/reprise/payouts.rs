@@ -1,10 +1,10 @@
 //! What `show` says of payouts: operators, airdrops, controls, limits, reserves and debts.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use engine::{
     exchange::{Airdrop, Exchange},
-    types::{AccountId, AirdropId, Amount, AssetId, Gate},
+    types::{AccountId, AirdropId, Amount, AssetId, Gate, Timestamp},
 };
 use serde_json::{Value, json};
 
@@ -188,4 +188,50 @@ fn debts(exchange: &Exchange, names: &Names, output: &mut Output) -> Result<(), 
 pub fn owed_by(exchange: &Exchange, account: AccountId) -> Vec<(AssetId, Amount)> {
     let debts = exchange.receivables().filter(|(debtor, ..)| *debtor == account);
     debts.map(|(_, asset, amount)| (asset, amount)).collect()
+}
+
+/// What an account was credited and is still locked: the airdrop, the asset, how much, and until when.
+pub fn locked(exchange: &Exchange, account: AccountId) -> Vec<(AirdropId, AssetId, Amount, Timestamp)> {
+    let locked = exchange.airdrops().filter(|(_, airdrop)| airdrop.is_locked());
+    let lines = locked.flat_map(|(id, airdrop)| airdrop.lines.iter().map(move |line| (id, airdrop, line)));
+    lines
+        .filter(|(_, _, (of, _))| *of == account)
+        .map(|(id, airdrop, (_, amount))| (id, airdrop.asset, *amount, airdrop.locked_until))
+        .collect()
+}
+
+/// All that can be compared of it between two moments: what it is, and how it stands, in words.
+pub fn standings(exchange: &Exchange, names: &Names) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    all.insert("preventive controls".to_owned(), exchange.controls().to_string());
+    for (id, operator) in exchange.operators() {
+        let state = if operator.registered { "registered" } else { "revoked" };
+        all.insert(id.to_string(), format!("{state}, key {}", operator.key));
+    }
+    for (id, airdrop) in exchange.airdrops() {
+        let total = format!("{} {}", amount(names, airdrop.asset, airdrop.total), names.asset(airdrop.asset));
+        all.insert(id.to_string(), format!("{}, {total} in {} lines", airdrop_state(airdrop), airdrop.lines_announced));
+    }
+    for spec in exchange.assets() {
+        let (asset, symbol) = (spec.asset, names.asset(spec.asset));
+        if let Some(attested) = exchange.attested_reserves(asset) {
+            all.insert(format!("reserves of {symbol}"), amount(names, asset, attested));
+        }
+        if exchange.withdrawals_gate(asset) == Gate::Closed {
+            all.insert(format!("withdrawals of {symbol}"), "closed".to_owned());
+        }
+        if let Some(velocity) = exchange.payout_velocity(asset) {
+            let most = amount(names, asset, velocity.amount_max);
+            all.insert(format!("withdrawals of {symbol} at most"), format!("{most} in {} s", velocity.window_seconds));
+        }
+        let limits = exchange.airdrop_limits(asset);
+        let parts =
+            [(limits.recipient_max, "a recipient"), (limits.airdrop_max, "an airdrop"), (limits.day_max, "a day")];
+        let parts = parts.iter().filter(|(most, _)| !most.is_zero());
+        let parts: Vec<_> = parts.map(|(most, of)| format!("{} {of}", amount(names, asset, *most))).collect();
+        if !parts.is_empty() {
+            all.insert(format!("airdrops of {symbol} at most"), parts.join(", "));
+        }
+    }
+    all
 }

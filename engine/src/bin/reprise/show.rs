@@ -4,7 +4,7 @@ use engine::{
     event::{Event, RejectReason},
     exchange::{Exchange, OrderView, Withdrawal, WithdrawalState},
     recovery::Timeline,
-    types::{AccountId, AssetId, MarketId, OrderId, Sequence, Side, Timestamp, WithdrawalId},
+    types::{AccountId, AssetId, MarketId, OrderId, Quantity, Sequence, Side, Timestamp, TradingStatus, WithdrawalId},
 };
 use serde_json::{Value, json};
 
@@ -189,6 +189,7 @@ fn show_account(at: &At, names: &Names, account: AccountId, output: &mut Output)
     let orders = exchange.orders_of_account(account);
     let withdrawals = exchange.withdrawals_of(account);
     let owes = payouts::owed_by(exchange, account);
+    let locked = payouts::locked(exchange, account);
     if output.json {
         let balances: Vec<_> = view
             .balances
@@ -205,6 +206,10 @@ fn show_account(at: &At, names: &Names, account: AccountId, output: &mut Output)
             "at": moment(at), "account": account.0, "suspended": view.suspended, "balances": balances,
             "open_orders": orders.iter().map(|order| order_json(names, order)).collect::<Vec<_>>(),
             "withdrawals": withdrawals.iter().map(|(id, known)| withdrawal_json(names, *id, known)).collect::<Vec<_>>(),
+            "locked": locked.iter().map(|(airdrop, asset, amount, until)| json!({
+                "airdrop": airdrop.0, "asset": names.asset(*asset), "amount": names.amount(*asset, amount.0.into()),
+                "until": names::time(*until),
+            })).collect::<Vec<_>>(),
             "owes": owes.iter().map(|(asset, amount)| json!({
                 "asset": names.asset(*asset), "owed": names.amount(*asset, amount.0.into()),
             })).collect::<Vec<_>>(),
@@ -234,6 +239,14 @@ fn show_account(at: &At, names: &Names, account: AccountId, output: &mut Output)
         })
         .collect();
     section(output, "withdrawals", &["id", ">amount", "state", "ref"], rows)?;
+    for (airdrop, asset, amount, until) in locked {
+        output.line(format!(
+            "{} {} of {airdrop} are locked until {}",
+            cell(names, asset, amount.0.into()),
+            names.asset(asset),
+            names::time(until)
+        ))?;
+    }
     for (asset, amount) in owes {
         output.line(format!("owes {} {}", cell(names, asset, amount.0.into()), names.asset(asset)))?;
     }
@@ -292,6 +305,8 @@ fn show_levels(at: &At, names: &Names, market: MarketId, depth: usize, output: &
     let Some(book) = at.exchange().book(market, depth) else {
         return Err(Failure::failed(format!("there is no {market} after sequence {}", at.sequence())));
     };
+    // What an auction would open at; elsewhere no book is crossed.
+    let indicative = at.exchange().indicative(market).filter(|_| book.status == TradingStatus::Auction);
     if output.json {
         let side = |levels: &[engine::exchange::LevelView]| -> Vec<_> {
             let level = |level: &engine::exchange::LevelView| {
@@ -305,10 +320,24 @@ fn show_levels(at: &At, names: &Names, market: MarketId, depth: usize, output: &
         output.document(&json!({
             "at": moment(at), "market": names.market(market), "status": book.status.to_string(),
             "bids": side(&book.bids), "asks": side(&book.asks),
+            "indicative": indicative.map(|indicative| json!({
+                "price": names.price(market, indicative.price), "quantity": names.quantity(market, indicative.quantity),
+                "imbalance_side": if indicative.imbalance < 0 { "sell" } else { "buy" },
+                "imbalance": names.quantity(market, Quantity(indicative.imbalance.unsigned_abs())),
+            })),
         }))?;
         return Ok(());
     }
     output.line(format!("{} {}: {}", names.market(market), moment_line(at.sequence(), at.time), book.status))?;
+    if let Some(indicative) = indicative {
+        let side = if indicative.imbalance < 0 { "sell" } else { "buy" };
+        output.line(format!(
+            "would open at {} with {}; {} more to {side} at that price",
+            price_text(names, market, indicative.price),
+            quantity_text(names, market, indicative.quantity),
+            quantity_text(names, market, Quantity(indicative.imbalance.unsigned_abs()))
+        ))?;
+    }
     output.line("")?;
     // As on a screen: the asks above the bids, the best of both in the middle.
     let row = |side: &str, level: &engine::exchange::LevelView| {

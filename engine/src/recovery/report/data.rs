@@ -1,11 +1,11 @@
 //! What a report shows: everything in the exchange's own units, with [`Units`] to say what they are.
 
-use std::{io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use crate::{
     exchange::{BookView, Exchange},
-    recovery::{CreditRow, Flow, PricePoint, Trace},
-    types::{AccountId, Amount, AssetId, AssetSpec, MarketId, MarketSpec, Timestamp},
+    recovery::{CreditRow, Flow, FlowKind, OrderChange, PricePoint, WithdrawalChange},
+    types::{AccountId, Amount, AssetId, AssetSpec, MarketId, MarketSpec, Price, Sequence, Timestamp},
 };
 
 /// The report of an incident. What is empty is not shown.
@@ -36,20 +36,34 @@ pub struct IncidentReport {
     pub timeline: Vec<Mark>,
     /// What each phase of the recovery took.
     pub phases: Vec<Phase>,
-    /// What a recovery without this took, for comparison.
-    pub reference: Option<Reference>,
+    /// How long it took in this run from the error until trading went on, with all that people were waited for.
+    pub elapsed_seconds: Option<f64>,
+    /// What recoveries of the past took, for comparison.
+    pub references: Vec<Reference>,
     /// Prices through the incident.
     pub prices: Vec<PriceChart>,
     /// What is marked in the charts of prices: the error, the halt, the reopening.
     pub marks: Vec<Mark>,
     /// What was credited and where it is, a row for each asset: [`Trace::totals`].
     pub credits: Vec<CreditRow>,
+    /// The credits of which most is no longer there, in the order in which they are to be read.
+    pub movers: Vec<CreditRow>,
+    /// How many there are in all of which anything has gone.
+    pub movers_total: u64,
     /// What went from whom to whom, the largest first.
     pub flows: Vec<Flow>,
+    /// All that went, by hop.
+    pub hops: Vec<HopRow>,
+    /// Who has it now, by hop.
+    pub holders: Vec<HolderRow>,
+    /// What assets were worth before the error, where that is known: what makes different assets comparable.
+    pub valuation: Option<Valuation>,
     /// What else the trace found.
     pub traced: Option<TraceFigures>,
     /// The strategies, side by side.
     pub strategies: Vec<StrategyRow>,
+    /// Why the chosen one was chosen.
+    pub reason: String,
     /// The largest balances changed by the strategy chosen, in the order in which they are to be read.
     pub changes: Vec<BalanceChange>,
     /// How many there are in all.
@@ -58,6 +72,18 @@ pub struct IncidentReport {
     pub innocent_changes: Vec<BalanceChange>,
     /// How many there are in all.
     pub innocent_changes_total: u64,
+    /// The largest orders changed by the strategy chosen.
+    pub orders: Vec<OrderChange>,
+    /// How many there are in all.
+    pub orders_total: u64,
+    /// Withdrawals changed by the strategy chosen.
+    pub withdrawals: Vec<WithdrawalChange>,
+    /// How many there are in all.
+    pub withdrawals_total: u64,
+    /// The largest debts that are others: account, asset, before, after.
+    pub debts: Vec<(AccountId, AssetId, Amount, Amount)>,
+    /// How many there are in all.
+    pub debts_total: u64,
     /// Books before and after.
     pub books: Vec<BookChange>,
     /// What commands met at each stage.
@@ -149,6 +175,12 @@ impl Reference {
     pub fn coinzest() -> Self {
         Self { name: "Coinzest, January 2019".to_owned(), seconds: 10.5 * 3_600.0 }
     }
+
+    /// Bithumb, 6 and 7 February 2026: from the payout at 19:00 until parity was restored with company assets.
+    #[must_use]
+    pub fn bithumb() -> Self {
+        Self { name: "Bithumb, February 2026".to_owned(), seconds: 27.0 * 3_600.0 }
+    }
 }
 
 /// The prices of a market.
@@ -174,12 +206,79 @@ pub struct TraceFigures {
     pub commands: u64,
     /// Nanoseconds from the first suspect one through the halt.
     pub nanoseconds: u64,
+    /// The first suspect command.
+    pub first: Sequence,
+    /// The last one.
+    pub last: Sequence,
+    /// The halt.
+    pub halt: Sequence,
     /// All trades in that time.
     pub fills: u64,
     /// Trades in which an account took part that had got anything of it.
     pub fills_touched: u64,
-    /// Accounts that got anything of it, the credited ones included.
+    /// Accounts that got anything from a credited one, directly or through others, the credited ones included.
     pub poisoned: u64,
+    /// Of these, never credited in error.
+    pub poisoned_innocent: u64,
+}
+
+/// What went from hand to hand at one hop, of one asset and in one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HopRow {
+    /// What.
+    pub asset: AssetId,
+    /// The hop: 1 from the accounts that were credited.
+    pub hop: u8,
+    /// How.
+    pub kind: FlowKind,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// What is with accounts at one hop, of one asset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HolderRow {
+    /// What.
+    pub asset: AssetId,
+    /// The hop: 0 with the accounts that were credited.
+    pub hop: u8,
+    /// How many accounts.
+    pub accounts: u64,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// What assets are worth in one of them, so that what was credited in several can be told as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Valuation {
+    /// In which asset.
+    pub asset: AssetId,
+    /// By asset: what a lot is worth in minor units, and the lot in minor units of its own.
+    rates: BTreeMap<AssetId, (u128, u128)>,
+}
+
+impl Valuation {
+    /// In an asset, by prices of markets whose quote it is; others are left out.
+    #[must_use]
+    pub fn new<'a>(asset: AssetId, prices: impl IntoIterator<Item = (&'a MarketSpec, Price)>) -> Self {
+        let mut rates = BTreeMap::from([(asset, (1, 1))]);
+        for (market, price) in prices.into_iter().filter(|(market, _)| market.quote == asset) {
+            let lot_value = u128::from(price.0) * u128::from(market.tick_value.0);
+            rates.entry(market.base).or_insert((lot_value, u128::from(market.lot_size.0).max(1)));
+        }
+        Self { asset, rates }
+    }
+
+    /// What an amount is worth, in minor units and rounded down; `None` where no market says so.
+    #[must_use]
+    pub fn worth(&self, asset: AssetId, amount: u128) -> Option<u128> {
+        let (lot_value, lot) = self.rates.get(&asset)?;
+        Some(
+            amount
+                .checked_mul(*lot_value)
+                .map_or_else(|| (amount / lot).saturating_mul(*lot_value), |value| value / lot),
+        )
+    }
 }
 
 /// A strategy's figures.
@@ -207,8 +306,10 @@ pub struct StrategyRow {
     pub orders_requeued: u64,
     /// What could not be funded.
     pub shortfall: Vec<(AssetId, Amount)>,
-    /// What accounts would owe.
+    /// What accounts would owe in all.
     pub receivables: Vec<(AssetId, Amount)>,
+    /// What would still not be covered by what the exchange has.
+    pub unbacked: Vec<(AssetId, Amount)>,
     /// What the exchange would have more in fees, or less.
     pub fee_delta: Vec<(AssetId, i128)>,
     /// The shortfall in one asset, where it was valued.
@@ -266,21 +367,10 @@ pub struct Check {
 }
 
 impl IncidentReport {
-    /// Takes over what a trace found: credits, flows, figures, and the marks of error and halt.
-    pub fn add_trace(&mut self, trace: &Trace) {
-        self.error = trace.first.1;
-        self.credits = trace.totals();
-        self.flows.clone_from(&trace.flows);
-        self.traced = Some(TraceFigures {
-            recipients: trace.credited_accounts().len() as u64,
-            commands: trace.commands,
-            nanoseconds: trace.halt.1.0.saturating_sub(trace.first.1.0),
-            fills: trace.fills,
-            fills_touched: trace.fills_touched,
-            poisoned: trace.poisoned.len() as u64,
-        });
-        self.marks.push(Mark::new(trace.first.1, "error"));
-        self.marks.push(Mark::new(trace.halt.1, "halt"));
+    /// A report that is to be filled in, for an exchange whose assets and markets are known.
+    #[must_use]
+    pub fn new(title: impl Into<String>, exchange: &Exchange) -> Self {
+        Self { title: title.into(), units: Units::of(exchange), ..Self::default() }
     }
 
     /// The page.

@@ -13,7 +13,6 @@ use engine::{
     command::{Command, SequencedCommand},
     event::Event,
     exchange::Exchange,
-    journal::{Epoch, epoch_starts},
     recovery::Timeline,
     types::{AccountId, Amount, Sequence},
 };
@@ -26,7 +25,7 @@ use crate::{
     log::cause,
     moments::{self, Target},
     names::{self, Names},
-    orders::{Followed, Orders, Recoveries},
+    orders::{Followed, Orders, recoveries},
     output::{Output, count},
     payouts::airdrop_state,
 };
@@ -112,20 +111,6 @@ pub fn run(timeline: &Timeline, arguments: &ExportArguments, output: &mut Output
     Ok(FINE)
 }
 
-/// What the epochs of a journal change of fills and orders.
-fn recoveries(timeline: &Timeline) -> Result<Recoveries, Failure> {
-    let mut recoveries = Recoveries::default();
-    for start in epoch_starts(timeline.storage())?.into_iter().filter(|start| start.epoch > Epoch::FIRST) {
-        let before = Sequence(start.first.0 - 1);
-        let mut replay = timeline.replay_from(before)?;
-        replay.run_to(before)?;
-        if let Some(step) = replay.next()? {
-            recoveries.learn(step.events);
-        }
-    }
-    Ok(recoveries)
-}
-
 /// What of a withdrawal would not come back if it failed now: it is set against what its owner owes for it.
 fn forgiveness(exchange: &Exchange, command: &SequencedCommand) -> Amount {
     let Command::FailWithdrawal { withdrawal } = command.command else { return Amount::ZERO };
@@ -143,7 +128,8 @@ fn write_step(
     let (sequence, time) = (step.command.sequence, step.command.time);
     let place = Cell::from(sequence.0);
     let refused = match step.events {
-        [Event::Refused { reason, .. }] => Cell::Text(reason.name()),
+        // A lock that ends at the same moment is told ahead of it.
+        [.., Event::Refused { reason, .. }] => Cell::Text(reason.name()),
         _ => Cell::Null,
     };
     for (index, event) in (0_u64..).zip(step.events) {
@@ -322,6 +308,7 @@ fn write_state(exchange: &Exchange, names: &Names, sinks: &mut Sinks) -> Result<
                 known.amount.0.into(),
                 Cell::Text(&state),
                 external.as_deref().map_or(Cell::Null, Cell::Text),
+                known.shortfall.0.into(),
             ],
         )?;
     }

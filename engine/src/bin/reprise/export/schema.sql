@@ -31,7 +31,7 @@ CREATE TABLE commands (
     refused TEXT, text TEXT NOT NULL);
 CREATE TABLE withdrawals (
     withdrawal INTEGER PRIMARY KEY, account INTEGER NOT NULL, asset INTEGER NOT NULL, amount INTEGER NOT NULL,
-    state TEXT NOT NULL, external_id TEXT);
+    state TEXT NOT NULL, external_id TEXT, shortfall INTEGER NOT NULL);
 CREATE TABLE airdrops (
     airdrop INTEGER PRIMARY KEY, author INTEGER NOT NULL, approver INTEGER, asset INTEGER NOT NULL,
     total INTEGER NOT NULL, lines INTEGER NOT NULL, state TEXT NOT NULL, source TEXT, opened INTEGER NOT NULL,

@@ -113,7 +113,10 @@ pub const TABLES: [Definition; 12] = [
         ],
     },
     Definition { name: "commands", columns: &["sequence", "time_ns", "cause", "kind", "account", "refused", "text"] },
-    Definition { name: "withdrawals", columns: &["withdrawal", "account", "asset", "amount", "state", "external_id"] },
+    Definition {
+        name: "withdrawals",
+        columns: &["withdrawal", "account", "asset", "amount", "state", "external_id", "shortfall"],
+    },
     Definition {
         name: "airdrops",
         columns: &["airdrop", "author", "approver", "asset", "total", "lines", "state", "source", "opened", "executed"],

@@ -7,9 +7,11 @@ CREATE INDEX fills_maker ON fills (maker_account);
 CREATE INDEX commands_account ON commands (account);
 CREATE INDEX commands_kind ON commands (kind);
 
--- Double entry: total must be 0 for every asset.
+-- Double entry: total must be 0 for every asset. Summed in two halves, since large amounts in any order may pass 64 bits on
+-- the way.
 CREATE VIEW v_ledger_check AS
-    SELECT symbol, count(delta) AS entries, coalesce(sum(delta), 0) AS total
+    SELECT symbol, count(delta) AS entries, 
+        coalesce(sum(delta >> 32) * 4294967296 + sum(delta & 4294967295), 0) AS total
     FROM assets LEFT JOIN ledger_entries USING (asset) GROUP BY asset;
 -- Every movement of every account, oldest first: filter by account.
 CREATE VIEW v_account_statement AS
@@ -29,3 +31,10 @@ CREATE VIEW v_deposits_withdrawals AS
         1.0 * e.delta / a.unit AS amount
     FROM ledger_entries e JOIN assets a USING (asset) JOIN commands c USING (sequence)
     WHERE c.kind IN ('Deposit', 'ReleaseWithdrawal', 'FailWithdrawal') AND e.bucket <> 'system' ORDER BY e.sequence;
+
+-- What each new epoch corrected: added to balances, by account.
+CREATE VIEW v_epoch_corrections AS
+    SELECT e.sequence, datetime(c.time_ns / 1000000000, 'unixepoch') AS time, e.account, a.symbol,
+        sum(e.delta >> 32) * 4294967296 + sum(e.delta & 4294967295) AS delta, total(e.delta) / a.unit AS amount
+    FROM ledger_entries e JOIN assets a USING (asset) JOIN commands c USING (sequence)
+    WHERE c.kind = 'StartEpoch' GROUP BY e.sequence, e.account, e.asset;
