@@ -407,6 +407,24 @@ pub fn credited(parent: &Parent, strategy: &Strategy) -> BTreeSet<AccountId> {
     accounts
 }
 
+/// Those with an order behind another that stood behind it.
+fn requeued(before: &ModelExchange, after: &ModelExchange) -> BTreeSet<AccountId> {
+    let mut accounts = BTreeSet::new();
+    for (market, found) in &before.markets {
+        for side in [Side::Buy, Side::Sell] {
+            let place = |wanted: OrderId| found.side(side).iter().position(|order| order.id == wanted);
+            let now: Vec<_> =
+                after.markets[market].side(side).iter().filter_map(|order| Some((order, place(order.id)?))).collect();
+            for (ahead, (order, place)) in now.iter().enumerate() {
+                if now[..ahead].iter().any(|(_, other)| other > place) {
+                    accounts.insert(order.account);
+                }
+            }
+        }
+    }
+    accounts
+}
+
 fn changed(
     parent: &Parent,
     strategy: &Strategy,
@@ -417,8 +435,13 @@ fn changed(
     let name = strategy.name();
     let (before, after) = (footprints(&parent.at_halt), footprints(&expected.model));
     let accounts: BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
-    let changed: BTreeSet<_> =
+    let mut changed: BTreeSet<_> =
         accounts.into_iter().filter(|account| before.get(account) != after.get(account)).collect();
+    let requeued = requeued(&parent.at_halt, &expected.model);
+    if !requeued.is_subset(&changed) {
+        coverage.saw("accounts that only lost a place");
+    }
+    changed.extend(requeued);
     let credited = credited(parent, strategy);
     let innocent = changed.difference(&credited).count() as u64;
 
