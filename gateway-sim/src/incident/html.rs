@@ -235,11 +235,12 @@ fn strategies(figures: &IncidentReport, world: &World) -> Vec<StrategyRow> {
         orders_requeued: row.orders_requeued,
         shortfall: amounts(&row.shortfall),
         receivables: amounts(&row.shortfall),
+        unbacked: amounts(&row.unbacked),
+        fee_delta: row.fee_delta.iter().filter_map(|(symbol, delta)| Some((asset(symbol)?, *delta))).collect(),
         worth: Some((KRW, Amount(row.shortfall_krw * WON))),
         state_hash: row.state_hash.clone(),
         sound: row.conserved,
         seconds: row.seconds,
-        ..StrategyRow::default()
     };
     figures.strategies.iter().map(row).collect()
 }
