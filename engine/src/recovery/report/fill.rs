@@ -62,6 +62,7 @@ impl IncidentReport {
             fills_touched: trace.fills_touched,
             poisoned: trace.poisoned.len() as u64,
             poisoned_innocent: trace.poisoned.difference(&trace.credited_accounts()).count() as u64,
+            holders: trace.holders.iter().map(|(account, ..)| account).collect::<BTreeSet<_>>().len() as u64,
         });
         self.marks.push(Mark::new(trace.first.1, "error"));
         self.marks.push(Mark::new(trace.halt.1, "halt"));
