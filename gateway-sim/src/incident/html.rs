@@ -1,21 +1,18 @@
 //! The report of an incident as one HTML file: what was measured and found here, in the library's terms.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context as _, Result};
 use engine::{
     exchange::Exchange,
     recovery::{
-        Branch, PricePoint, Trace,
+        Branch, PricePoint, Trace, diff,
         report::{
-            self, BalanceChange, BookChange, Check, Fact, LatencyRow, Mark, Phase, PriceChart, Reference, StrategyRow,
-            Units,
+            self, BookChange, Check, Fact, LatencyRow, Mark, Phase, PriceChart, Reference, StrategyRow, Units,
+            Valuation,
         },
     },
-    types::{AccountId, Amount, AssetId, MarketId, Sequence, Timestamp},
+    types::{AccountId, Amount, AssetId, MarketId, Price, Timestamp},
 };
 
 use super::{
@@ -27,12 +24,8 @@ use crate::report::{Percentiles, text::grouped};
 
 /// In how many markets prices and books are shown.
 const MARKETS_SHOWN: usize = 3;
-/// How many of the largest changes of balances are shown.
-const CHANGES_SHOWN: usize = 25;
 /// How many levels of a book are shown at most.
 const LEVELS_SHOWN: usize = 2_000;
-/// How many new trades of a market are shown at most.
-const NEW_TRADES_SHOWN: usize = 1_000;
 
 /// What the page is made of, besides the figures.
 pub struct Material<'a> {
@@ -65,6 +58,7 @@ pub fn write(path: &Path, figures: &IncidentReport, material: &Material<'_>) -> 
 }
 
 fn page(figures: &IncidentReport, material: &Material<'_>) -> report::IncidentReport {
+    let prices_before = material.world.markets.iter().map(|market| (&market.spec, Price(market.opening)));
     let mut page = report::IncidentReport {
         title: figures.title.lines().next().unwrap_or_default().to_owned(),
         lead: lead(figures, material),
@@ -75,34 +69,33 @@ fn page(figures: &IncidentReport, material: &Material<'_>) -> report::IncidentRe
             .map(|moment| Mark::new(Timestamp(material.error.0 + (moment.seconds * 1e9) as u64), moment.what.as_str()))
             .collect(),
         phases: phases(figures),
+        elapsed_seconds: (material.reopened > material.error)
+            .then(|| (material.reopened.0 - material.error.0) as f64 / 1e9),
         references: vec![material.reference.clone()],
         prices: shown(material).map(|market| prices(market, material)).collect(),
+        valuation: Some(Valuation::new(KRW, prices_before)),
         strategies: strategies(figures, material.world),
+        reason: figures.chosen.why.clone(),
         latency: latency(figures),
         checks: checks(figures),
         ..report::IncidentReport::default()
     };
-    if let Some(trace) = material.trace {
-        page.add_trace(trace);
-    }
-    page.error = material.error;
-    page.marks.push(Mark::new(material.reopened, "reopened"));
     if let Some(branch) = material.branch {
         page.units = Units::of(&branch.parent);
+        page.add_diff(&diff(branch, material.recipients), material.recipients);
+        // Deeper than a diff tells of, and in the markets whose prices are shown.
         page.books = shown(material)
             .filter_map(|market| {
                 let book = |exchange: &Exchange| exchange.book(market, LEVELS_SHOWN);
                 Some(BookChange { before: book(&branch.parent)?, after: book(&branch.exchange)? })
             })
             .collect();
-        let (innocent, credited): (Vec<_>, Vec<_>) = changes(branch, material)
-            .into_iter()
-            .partition(|(_, change)| !material.recipients.contains(&change.account));
-        page.changes_total = credited.len() as u64;
-        page.changes = largest(credited);
-        page.innocent_changes_total = innocent.len() as u64;
-        page.innocent_changes = largest(innocent);
     }
+    if let Some(trace) = material.trace {
+        page.add_trace(trace);
+    }
+    page.error = material.error;
+    page.marks.push(Mark::new(material.reopened, "open again"));
     page
 }
 
@@ -136,7 +129,7 @@ fn facts(figures: &IncidentReport) -> Vec<Fact> {
     let chosen = &figures.chosen;
     let operators: Vec<String> = chosen.operators.iter().map(ToString::to_string).collect();
     let mut facts = vec![
-        Fact::new("applied", format!("{}: {}", chosen.strategy, chosen.why)),
+        Fact::new("applied", chosen.strategy.as_str()),
         Fact::new("plan", chosen.plan.as_str()),
         Fact::new("approved by", format!("operators {}", operators.join(" and "))),
         Fact::new("halt", format!("sequence {}", grouped(chosen.halt))),
@@ -200,20 +193,7 @@ fn prices(market: MarketId, material: &Material<'_>) -> PriceChart {
     let halt = material.trace.map_or(Timestamp(u64::MAX), |trace| trace.halt.1);
     let (happened, later): (Vec<PricePoint>, Vec<PricePoint>) =
         series.into_iter().partition(|point| point.time <= halt);
-    let repaired = material.branch.map(|branch| {
-        let void: BTreeSet<Sequence> =
-            branch.busted.iter().filter(|fill| fill.market == market).map(|fill| fill.sequence).collect();
-        let stands =
-            happened.iter().copied().filter(|point| point.sequence > branch.cut && !void.contains(&point.sequence));
-        let new: Vec<_> = branch.new_fills.iter().filter(|fill| fill.market == market).collect();
-        let every = new.len().div_ceil(NEW_TRADES_SHOWN).max(1);
-        let new = new.into_iter().step_by(every);
-        let mut repaired: Vec<PricePoint> = stands
-            .chain(new.map(|fill| PricePoint { sequence: fill.sequence, time: fill.time, price: fill.price }))
-            .collect();
-        repaired.sort_unstable_by_key(|point| point.sequence);
-        repaired
-    });
+    let repaired = material.branch.map(|branch| report::repaired(market, &happened, branch));
     PriceChart { market, happened, repaired, reopened: later }
 }
 
@@ -235,11 +215,12 @@ fn strategies(figures: &IncidentReport, world: &World) -> Vec<StrategyRow> {
         orders_requeued: row.orders_requeued,
         shortfall: amounts(&row.shortfall),
         receivables: amounts(&row.shortfall),
+        unbacked: amounts(&row.unbacked),
+        fee_delta: row.fee_delta.iter().filter_map(|(symbol, delta)| Some((asset(symbol)?, *delta))).collect(),
         worth: Some((KRW, Amount(row.shortfall_krw * WON))),
         state_hash: row.state_hash.clone(),
         sound: row.conserved,
         seconds: row.seconds,
-        ..StrategyRow::default()
     };
     figures.strategies.iter().map(row).collect()
 }
@@ -275,43 +256,4 @@ fn checks(figures: &IncidentReport) -> Vec<Check> {
         holds: figures.conserved,
     };
     states.chain([conserved]).collect()
-}
-
-/// Every balance that differs, with what the difference is worth in won.
-fn changes(branch: &Branch, material: &Material<'_>) -> Vec<(u64, BalanceChange)> {
-    let balances = |exchange: &Exchange| -> BTreeMap<(AccountId, AssetId), u64> {
-        let all = exchange.accounts().flat_map(|view| {
-            let account = view.account;
-            view.balances.into_iter().map(move |(asset, it)| ((account, asset), it.available.0 + it.held.0))
-        });
-        all.collect()
-    };
-    let (before, after) = (balances(&branch.parent), balances(&branch.exchange));
-    let credited: BTreeSet<(AccountId, AssetId)> = material
-        .trace
-        .map(|trace| trace.credits.iter().map(|row| (row.account, row.asset)).collect())
-        .unwrap_or_default();
-    let keys: BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
-    keys.into_iter()
-        .filter_map(|(account, asset)| {
-            let of = |balances: &BTreeMap<_, u64>| balances.get(&(account, asset)).copied().unwrap_or(0);
-            let (before, after) = (of(&before), of(&after));
-            if before == after {
-                return None;
-            }
-            let reason = match (credited.contains(&(account, asset)), after > before) {
-                (true, _) => "the wrong credit is taken back, and what was sold of it returns",
-                (false, true) => "trades that could not be paid for are void: what was given returns",
-                (false, false) => "trades that could not be paid for are void: what was got goes back",
-            };
-            let worth = material.world.krw_of(asset, Amount(before.abs_diff(after)));
-            let (before, after) = (Amount(before), Amount(after));
-            Some((worth, BalanceChange { account, asset, before, after, reason: reason.to_owned() }))
-        })
-        .collect()
-}
-
-fn largest(mut changes: Vec<(u64, BalanceChange)>) -> Vec<BalanceChange> {
-    changes.sort_by_key(|(worth, change)| (std::cmp::Reverse(*worth), change.account, change.asset));
-    changes.into_iter().take(CHANGES_SHOWN).map(|(_, change)| change).collect()
 }

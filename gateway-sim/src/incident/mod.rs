@@ -5,7 +5,6 @@
 
 pub mod actors;
 pub mod board;
-pub mod changes;
 pub mod crowd;
 pub mod html;
 pub mod live;

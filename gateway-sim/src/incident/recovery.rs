@@ -17,7 +17,7 @@ use engine::{
     pipeline::Handle,
     recovery::{
         Applied, Approval, Branch, Edits, EpochFile, EpochName, Plan, SecretKey, Strategy, Suspects, Timeline, Trace,
-        evaluate, make_plan, report::Reference, trace,
+        make_plan, outcome, report::Reference, trace,
     },
     types::{AccountId, Amount, AssetId, Cause, ExternalId, MarketId, OperatorId, Sequence, Timestamp},
 };
@@ -26,7 +26,6 @@ use super::{
     BANK, Narrator, StrategyName,
     actors::{CLERK, Cast, Manifest, Payout},
     board::Board,
-    changes::changes,
     html,
     live::{Live, accepted},
     milliseconds,
@@ -85,7 +84,6 @@ pub struct Recovery<'a> {
     planned: Option<(Plan, Branch)>,
     approvals: Vec<Approval>,
     applied: Option<Applied>,
-    branch_per_second: f64,
     reopened: Timestamp,
 }
 
@@ -93,8 +91,8 @@ pub struct Recovery<'a> {
 pub struct Recovered {
     /// Who owes what.
     pub debts: Vec<(AccountId, AssetId, Amount)>,
-    /// Commands per second of the chosen strategy's branch.
-    pub branch_per_second: f64,
+    /// What was done.
+    pub strategy: Option<Strategy>,
     board: Arc<Board>,
     error: Timestamp,
     reopened: Timestamp,
@@ -150,7 +148,6 @@ impl<'a> Recovery<'a> {
             planned: None,
             approvals: Vec::new(),
             applied: None,
-            branch_per_second: 0.0,
             reopened: Timestamp(0),
         })
     }
@@ -296,10 +293,7 @@ impl<'a> Recovery<'a> {
         let strategy = self.strategy(name);
         let begun = Instant::now();
         let (plan, branch) = make_plan(&self.timeline, &strategy, &|_| ())?;
-        let seconds = begun.elapsed().as_secs_f64();
-        report.phases_ms.plan = seconds * 1e3;
-        // Twice from the cut to the halt.
-        self.branch_per_second = 2.0 * branch.commands as f64 / seconds;
+        report.phases_ms.plan = milliseconds(begun.elapsed());
         report.chosen.strategy = name.to_string();
         report.chosen.plan = plan.hash().to_string();
         report.chosen.halt = plan.halt.0;
@@ -425,11 +419,11 @@ impl<'a> Recovery<'a> {
     /// Ends, and gives what is left.
     #[must_use]
     pub fn finish(self) -> Recovered {
-        let branch = self.planned.map(|(_, branch)| branch);
+        let (plan, branch) = self.planned.unzip();
         let krw_market = |manifest: &Manifest| Some(self.live.world.krw_market(manifest.asset)?.spec.market);
         Recovered {
             debts: branch.iter().flat_map(|branch| branch.exchange.receivables()).collect(),
-            branch_per_second: self.branch_per_second,
+            strategy: plan.map(|plan| plan.strategy),
             board: Arc::clone(self.live.board),
             error: self.payout.time,
             reopened: self.reopened,
@@ -447,36 +441,34 @@ impl<'a> Recovery<'a> {
 
     /// What a strategy would come to.
     fn outcome(&self, name: StrategyName) -> StrategyRow {
-        let begun = Instant::now();
-        let branch = match evaluate(&self.timeline, self.halt, &self.strategy(name), &|_| ()) {
-            Ok(branch) => branch,
+        let outcome = match outcome(&self.timeline, self.halt, &self.strategy(name), &self.cast.recipients, &|_| ()) {
+            Ok(outcome) => outcome,
             Err(error) => {
                 let refused = Some(error.to_string());
                 return StrategyRow { name: name.to_string(), refused, ..StrategyRow::default() };
             }
         };
-        let changes = changes(&branch);
-        let innocent = changes.accounts.iter().filter(|account| !self.cast.recipients.contains(account)).count();
-        let mut shortfall: BTreeMap<AssetId, u64> = BTreeMap::new();
-        for (_, asset, amount) in branch.exchange.receivables() {
-            *shortfall.entry(asset).or_default() += amount.0;
-        }
         let world = self.live.world;
+        let told = |amounts: &BTreeMap<AssetId, Amount>| -> Vec<(String, u64)> {
+            amounts.iter().map(|(asset, amount)| (world.symbol(*asset), amount.0)).collect()
+        };
         StrategyRow {
             name: name.to_string(),
-            accounts_changed: changes.accounts.len() as u64,
-            innocent_changed: innocent as u64,
-            orders_restored: changes.orders_restored,
-            orders_lost: changes.orders_lost,
-            orders_requeued: changes.orders_requeued,
-            trades_voided: branch.busted.len() as u64,
-            trades_new: branch.new_fills.len() as u64,
-            state_hash: branch.exchange.state_hash().to_string(),
-            conserved: sums_to_zero(&branch.exchange),
-            seconds: begun.elapsed().as_secs_f64(),
-            shortfall_krw: shortfall.iter().map(|(&asset, &amount)| world.krw_of(asset, Amount(amount))).sum(),
-            shortfall: shortfall.into_iter().map(|(asset, amount)| (world.symbol(asset), amount)).collect(),
-            ..StrategyRow::default()
+            accounts_changed: outcome.accounts_changed,
+            innocent_changed: outcome.innocent_changed,
+            trades_voided: outcome.trades_voided,
+            trades_new: outcome.trades_new,
+            orders_restored: outcome.orders_restored,
+            orders_lost: outcome.orders_lost,
+            orders_requeued: outcome.orders_requeued,
+            shortfall: told(&outcome.receivables),
+            shortfall_krw: outcome.receivables.iter().map(|(&asset, &amount)| world.krw_of(asset, amount)).sum(),
+            fee_delta: outcome.fee_delta.iter().map(|(asset, delta)| (world.symbol(*asset), *delta)).collect(),
+            unbacked: told(&outcome.unbacked),
+            state_hash: outcome.state_hash.to_string(),
+            conserved: outcome.conserved,
+            seconds: outcome.seconds,
+            refused: None,
         }
     }
 }

@@ -226,11 +226,15 @@ pub struct StrategyRow {
     pub shortfall: Vec<(String, u64)>,
     /// The same in won, at the prices before the error.
     pub shortfall_krw: u64,
+    /// What there would be that nothing stands behind, by symbol, in minor units.
+    pub unbacked: Vec<(String, u64)>,
+    /// What the exchange would have more in fees, or less, by symbol, in minor units.
+    pub fee_delta: Vec<(String, i128)>,
     /// The state.
     pub state_hash: String,
     /// Whether nothing is made or lost.
     pub conserved: bool,
-    /// How long computing it took, twice and with the comparison.
+    /// How long computing it took, with a second, independent computation beside it.
     pub seconds: f64,
     /// Why it cannot be computed, if it cannot.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -114,10 +114,10 @@ impl Diagram<'_> {
         }
         let held = |from: u8, to: u8| {
             let rows = report.holders.iter().filter(|row| (from..=to).contains(&row.hop));
-            let (mut value, mut balances) = (0, 0);
+            let (mut value, mut balances) = (0_u128, 0_u128);
             for row in rows {
                 value += self.unit.value(row.asset, row.amount);
-                balances += row.accounts;
+                balances += u128::from(row.accounts);
             }
             (value, balances)
         };
@@ -125,7 +125,7 @@ impl Diagram<'_> {
             let rows = report.hops.iter().filter(|row| row.kind == kind && row.hop > 1);
             rows.map(|row| self.unit.value(row.asset, row.amount)).sum::<u128>()
         };
-        let balances = |count: u64| format!("in {} balances", grouped(count));
+        let balances = |count: u128| format!("in {} balances", grouped(count));
         let (first, second, further) = (held(1, 1), held(2, 2), held(3, u8::MAX));
         let mut ends = vec![
             ("available", format!("with who got it, {}", balances(first.1)), first.0),
@@ -220,11 +220,10 @@ impl Diagram<'_> {
         let (x, y) = if node.column == 2 { (x, node.top - 20.0) } else { (x + BAR + 7.0, middle - 3.0) };
         let share = percent(node.value, self.total);
         html.put(format_args!(
-            "<text class=\"strong halo\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text><text class=\"halo\" x=\"{x:.1}\" y=\"{:.1}\">{}, \
-             {share}</text>\n",
+            "<text class=\"strong halo\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text><text class=\"halo\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
             Text(&node.name),
             y + 14.0,
-            Text(&self.unit.about(node.value))
+            Text(&format!("{}, {share}", self.unit.about(node.value)))
         ));
     }
 }

@@ -27,6 +27,8 @@ mod numbers;
 mod page;
 mod prices;
 mod strategies;
+#[cfg(test)]
+mod tests;
 mod times;
 
 pub use data::{

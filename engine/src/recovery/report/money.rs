@@ -89,7 +89,7 @@ fn bars(html: &mut Html, report: &IncidentReport) {
         html.put(format_args!(
             "<div><div class=\"bar-label\"><span>{} credited</span><span>{} still there</span></div><div class=\"bar\">",
             Text(&report.units.amount(row.asset, row.credited.0.into())),
-            percent(u128::from(row.available.0) + u128::from(row.held.0), row.credited.0.into())
+            Text(&percent(u128::from(row.available.0) + u128::from(row.held.0), row.credited.0.into()))
         ));
         for (class, word, of) in &used {
             let amount = of(row).0;
@@ -180,7 +180,7 @@ fn hops(html: &mut Html, report: &IncidentReport) {
             sum(FlowKind::Withdrawn),
             sum(FlowKind::Fee),
             unit.text(holders().map(|row| unit.value(row.asset, row.amount)).sum()),
-            grouped(holders().map(|row| row.accounts).sum::<u64>()),
+            grouped(holders().map(|row| u128::from(row.accounts)).sum::<u128>()),
         ]);
     }
     table.end();

@@ -62,7 +62,7 @@ pub(super) fn about(minor: u128, scale: u8) -> String {
         _ if value >= 999.5e9 => format!("{} tn", figures(value / 1e12)),
         _ if value >= 999.5e6 => format!("{} bn", figures(value / 1e9)),
         _ if value >= 999_500.0 => format!("{} M", figures(value / 1e6)),
-        _ if value >= 1_000.0 => grouped(value.round() as u64),
+        _ if value >= 999.5 => grouped(value.round() as u64),
         _ => figures(value),
     }
 }

@@ -21,12 +21,12 @@ const SECTIONS: [(&str, &str, Section); 9] = [
     ("happened", "What happened", times::timeline),
     ("prices", "Prices through the incident", prices::prices),
     ("funds", "Where the money went", money::money),
-    ("strategies", "The ways to put it right", strategies::strategies),
+    ("strategies", "Ways to repair it", strategies::strategies),
     ("changes", "What the repair changes", changes::changes),
     ("books", "Order books before and after", prices::books),
-    ("time", "How long it took", times::phases),
-    ("checks", "What was verified", checks),
-    ("latency", "What commands met", times::latency),
+    ("time", "From halt to reopened", times::phases),
+    ("checks", "Proof", checks),
+    ("latency", "Latencies", times::latency),
 ];
 
 /// The whole page.

@@ -55,7 +55,7 @@ pub(super) fn strategies(html: &mut Html, report: &IncidentReport) {
     count(html, "orders that lose their place", |row| row.orders_requeued);
     if report.strategies.iter().any(|row| row.worth.is_some()) {
         line(html, report, "shortfall, at prices before the error", Align::Numbers, |row| {
-            row.worth.map_or_else(dash, |(asset, amount)| report.units.about(asset, amount.0.into()))
+            row.worth.map_or_else(dash, |(asset, amount)| Text(&report.units.about(asset, amount.0.into())).to_string())
         });
     }
     let amounts = |html: &mut Html, name: &str, of: fn(&StrategyRow) -> &[(AssetId, Amount)]| {

@@ -124,7 +124,11 @@ pub(super) fn latency(html: &mut Html, report: &IncidentReport) {
         ("p99.99", number),
         ("max", number),
     ];
-    let mut table = Table::begin(html, "Microseconds, over the whole run", &columns);
+    let mut table = Table::begin(
+        html,
+        "Microseconds; end to end from the time at which each command was meant to be sent",
+        &columns,
+    );
     for row in &report.latency {
         let mut cells = vec![row.name.clone()];
         cells.extend(row.nanoseconds.iter().map(|nanoseconds| microseconds(*nanoseconds)));
