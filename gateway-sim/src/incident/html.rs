@@ -22,8 +22,10 @@ use super::{
 };
 use crate::report::{Percentiles, text::grouped};
 
-/// In how many markets prices and books are shown.
-const MARKETS_SHOWN: usize = 3;
+/// In how many markets prices are shown: two beside each other.
+const MARKETS_SHOWN: usize = 4;
+/// And of how many books.
+const BOOKS_SHOWN: usize = 2;
 /// How many levels of a book are shown at most.
 const LEVELS_SHOWN: usize = 2_000;
 
@@ -58,19 +60,20 @@ pub fn write(path: &Path, figures: &IncidentReport, material: &Material<'_>) -> 
 }
 
 fn page(figures: &IncidentReport, material: &Material<'_>) -> report::IncidentReport {
+    // Everything is counted from the moment at which the first wrong credit was made.
+    let error = material.trace.map_or(material.error, |trace| trace.first.1);
     let prices_before = material.world.markets.iter().map(|market| (&market.spec, Price(market.opening)));
     let mut page = report::IncidentReport {
-        title: figures.title.lines().next().unwrap_or_default().to_owned(),
+        title: format!("{}, played again: the wrong airdrop, and how it was put right", material.reference.name),
         lead: lead(figures, material),
         facts: facts(figures),
         timeline: figures
             .timeline
             .iter()
-            .map(|moment| Mark::new(Timestamp(material.error.0 + (moment.seconds * 1e9) as u64), moment.what.as_str()))
+            .map(|moment| Mark::new(Timestamp(error.0 + (moment.seconds * 1e9) as u64), moment.what.as_str()))
             .collect(),
         phases: phases(figures),
-        elapsed_seconds: (material.reopened > material.error)
-            .then(|| (material.reopened.0 - material.error.0) as f64 / 1e9),
+        elapsed_seconds: (material.reopened > error).then(|| (material.reopened.0 - error.0) as f64 / 1e9),
         references: vec![material.reference.clone()],
         prices: shown(material).map(|market| prices(market, material)).collect(),
         valuation: Some(Valuation::new(KRW, prices_before)),
@@ -85,6 +88,7 @@ fn page(figures: &IncidentReport, material: &Material<'_>) -> report::IncidentRe
         page.add_diff(&diff(branch, material.recipients), material.recipients);
         // Deeper than a diff tells of, and in the markets whose prices are shown.
         page.books = shown(material)
+            .take(BOOKS_SHOWN)
             .filter_map(|market| {
                 let book = |exchange: &Exchange| exchange.book(market, LEVELS_SHOWN);
                 Some(BookChange { before: book(&branch.parent)?, after: book(&branch.exchange)? })
@@ -94,7 +98,7 @@ fn page(figures: &IncidentReport, material: &Material<'_>) -> report::IncidentRe
     if let Some(trace) = material.trace {
         page.add_trace(trace);
     }
-    page.error = material.error;
+    page.error = error;
     page.marks.push(Mark::new(material.reopened, "open again"));
     page
 }
@@ -107,14 +111,14 @@ fn lead(figures: &IncidentReport, material: &Material<'_>) -> String {
     let payout = &figures.payout;
     let falls: Vec<String> = figures.falls.iter().take(2).map(ToString::to_string).collect();
     format!(
-        "{} accounts were credited in error instead of {}, worth {} KRW. {}. {} was applied on the exchange as it ran: {:.0} ms of machine \
-         time from the halt to the reopening; {} took {}.",
+        "{} accounts were credited coins worth {} KRW in error, instead of {}. Prices fell{}. The exchange was halted; {} was planned, \
+         signed by two operators and applied as the exchange ran, and trading went on after {:.1} s of machine time. What is played here, {}, took {}.",
         grouped(payout.recipients as u64),
-        payout.meant,
         grouped(payout.worth_krw),
-        if falls.is_empty() { "Prices fell".to_owned() } else { falls.join(", ") },
+        payout.meant,
+        if falls.is_empty() { String::new() } else { format!(": {}", falls.join(", ")) },
         figures.chosen.strategy,
-        figures.phases_ms.total,
+        figures.phases_ms.total / 1e3,
         material.reference.name,
         hours(material.reference.seconds)
     )
@@ -129,6 +133,7 @@ fn facts(figures: &IncidentReport) -> Vec<Fact> {
     let chosen = &figures.chosen;
     let operators: Vec<String> = chosen.operators.iter().map(ToString::to_string).collect();
     let mut facts = vec![
+        Fact::new("played", figures.title.lines().next().unwrap_or_default()),
         Fact::new("applied", chosen.strategy.as_str()),
         Fact::new("plan", chosen.plan.as_str()),
         Fact::new("approved by", format!("operators {}", operators.join(" and "))),

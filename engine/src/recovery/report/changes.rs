@@ -127,8 +127,8 @@ fn withdrawals(html: &mut Html, report: &IncidentReport) {
     ];
     let all = caption("Withdrawals", report.withdrawals.len(), report.withdrawals_total);
     let mut table = Table::begin(html, &all, &columns);
-    let state = |withdrawal: Option<Withdrawal>| match withdrawal.map(|it| it.state) {
-        None => "not there".to_owned(),
+    let state = |withdrawal: Option<Withdrawal>, none: &str| match withdrawal.map(|it| it.state) {
+        None => none.to_owned(),
         Some(WithdrawalState::Requested) => "requested".to_owned(),
         Some(WithdrawalState::Released) => "released".to_owned(),
         Some(WithdrawalState::Sent) => "sent".to_owned(),
@@ -142,8 +142,8 @@ fn withdrawals(html: &mut Html, report: &IncidentReport) {
             change.withdrawal.0.to_string(),
             super::numbers::account(change.account),
             report.units.amount(known.asset, known.amount.0.into()),
-            state(change.before),
-            state(change.after),
+            state(change.before, "none"),
+            state(change.after, "void"),
             change.after.map_or_else(String::new, |after| amount(report, after.asset, after.shortfall)),
             change.reason.to_string(),
         ]);

@@ -16,7 +16,7 @@ const SLOT: f64 = 34.0;
 /// Width of the bar of a node.
 const BAR: f64 = 12.0;
 /// Where each column stands.
-const COLUMNS: [f64; 4] = [4.0, 250.0, 500.0, 730.0];
+const COLUMNS: [f64; 4] = [4.0, 250.0, 490.0, 700.0];
 /// Assets that are told apart.
 const ASSETS_MAX: usize = 8;
 
@@ -25,6 +25,8 @@ struct Node {
     column: usize,
     class: &'static str,
     name: String,
+    /// What stands behind its value.
+    more: String,
     value: u128,
     /// Where it stands, and how high.
     top: f64,
@@ -64,7 +66,8 @@ fn left_out(unit: &Unit<'_>) -> String {
 
 impl Diagram<'_> {
     fn node(&mut self, column: usize, class: &'static str, name: impl Into<String>, value: u128) -> usize {
-        self.nodes.push(Node { column, class, name: name.into(), value, top: 0.0, height: 0.0, into: 0.0, out: 0.0 });
+        let (name, more) = (name.into(), String::new());
+        self.nodes.push(Node { column, class, name, more, value, top: 0.0, height: 0.0, into: 0.0, out: 0.0 });
         self.nodes.len() - 1
     }
 
@@ -125,23 +128,24 @@ impl Diagram<'_> {
             let rows = report.hops.iter().filter(|row| row.kind == kind && row.hop > 1);
             rows.map(|row| self.unit.value(row.asset, row.amount)).sum::<u128>()
         };
-        let balances = |count: u128| format!("in {} balances", grouped(count));
+        let balances = |count: u128| format!(", {} balances", grouped(count));
         let (first, second, further) = (held(1, 1), held(2, 2), held(3, u8::MAX));
         let mut ends = vec![
-            ("available", format!("with who got it, {}", balances(first.1)), first.0),
-            ("held", format!("passed on once, {}", balances(second.1)), second.0),
-            ("transferred", format!("passed on further, {}", balances(further.1)), further.0),
-            ("withdrawn", "withdrawn by them".to_owned(), gone(FlowKind::Withdrawn)),
-            ("fees", "their fees".to_owned(), gone(FlowKind::Fee)),
+            ("available", "with who got it", balances(first.1), first.0),
+            ("held", "passed on once more", balances(second.1), second.0),
+            ("transferred", "passed on further", balances(further.1), further.0),
+            ("withdrawn", "withdrawn by them", String::new(), gone(FlowKind::Withdrawn)),
+            ("fees", "fees paid by them", String::new(), gone(FlowKind::Fee)),
         ];
         let told: u128 = ends.iter().map(|(.., value)| value).sum();
         // Rounding leaves nothing that could be seen; what can be was set off or is with those credited again.
         let rest = passed.saturating_sub(told);
         if rest.saturating_mul(1_000) > passed {
-            ends.push(("setoff", "elsewhere".to_owned(), rest));
+            ends.push(("setoff", "elsewhere", String::new(), rest));
         }
-        for (class, name, value) in ends.into_iter().filter(|(.., value)| *value > 0) {
+        for (class, name, more, value) in ends.into_iter().filter(|(.., value)| *value > 0) {
             let to = self.node(3, class, name, value);
+            self.nodes[to].more = more;
             self.bands.push((others, to, value));
         }
     }
@@ -223,7 +227,7 @@ impl Diagram<'_> {
             "<text class=\"strong halo\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text><text class=\"halo\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
             Text(&node.name),
             y + 14.0,
-            Text(&format!("{}, {share}", self.unit.about(node.value)))
+            Text(&format!("{}, {share}{}", self.unit.about(node.value), node.more))
         ));
     }
 }

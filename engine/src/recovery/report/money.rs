@@ -14,7 +14,7 @@ use crate::{
 /// Of how many assets a bar is drawn.
 const BARS_MAX: usize = 12;
 /// How many flows are told one by one.
-const FLOWS_MAX: usize = 20;
+const FLOWS_MAX: usize = 15;
 /// Hops that are told apart; those behind them are one.
 const HOPS_MAX: u8 = 5;
 
@@ -111,27 +111,45 @@ fn credits(html: &mut Html, report: &IncidentReport) {
     if rows.is_empty() {
         return;
     }
-    let proceeds = rows.iter().any(|row| !row.proceeds.is_empty());
-    let withdrawn = rows.iter().any(|row| !row.proceeds_withdrawn.is_empty());
+    let (used, unused): (Vec<_>, Vec<_>) = FATES.iter().partition(|(_, _, of)| rows.iter().any(|row| of(row).0 > 0));
     let mut columns = vec![("asset", Align::Words), ("credited", Align::Numbers)];
-    columns.extend(FATES.iter().map(|(_, word, _)| (*word, Align::Numbers)));
-    columns.extend(proceeds.then_some(("got for it", Align::Numbers)));
-    columns.extend(withdrawn.then_some(("of that withdrawn", Align::Numbers)));
+    columns.extend(used.iter().map(|(_, word, _)| (*word, Align::Numbers)));
     columns.push(("sum", Align::Words));
     let mut table = Table::begin(html, "What became of it, to the last unit", &columns);
-    for row in rows {
+    for row in &rows {
         let scale = report.units.scale(row.asset);
         let mut cells =
             vec![Text(&report.units.symbol(row.asset)).to_string(), decimal(row.credited.0.into(), scale, 0)];
-        cells.extend(FATES.iter().map(|(_, _, of)| decimal(of(row).0.into(), scale, 0)));
-        let amounts = |of: &std::collections::BTreeMap<AssetId, Amount>| {
-            let amounts = report.units.amounts(of.iter().map(|(asset, amount)| (*asset, amount.0)));
-            amounts.iter().map(|amount| Text(amount).to_string()).collect::<Vec<_>>().join("<br>")
-        };
-        cells.extend(proceeds.then(|| amounts(&row.proceeds)));
-        cells.extend(withdrawn.then(|| amounts(&row.proceeds_withdrawn)));
+        cells.extend(used.iter().map(|(_, _, of)| decimal(of(row).0.into(), scale, 0)));
         cells.push(verdict(row.sums_exactly(), "exact", "DIFFERS"));
         table.markup_row("", &cells);
+    }
+    table.end();
+    if !unused.is_empty() {
+        let words: Vec<&str> = unused.iter().map(|(_, word, _)| *word).collect();
+        html.note(&format!("Nothing of it: {}.", words.join(", ")));
+    }
+    proceeds(html, report, &rows);
+}
+
+/// What was got for what was sold.
+fn proceeds(html: &mut Html, report: &IncidentReport, rows: &[&CreditRow]) {
+    if rows.iter().all(|row| row.proceeds.is_empty()) {
+        return;
+    }
+    let columns =
+        [("sold", Align::Numbers), ("got for it, after fees", Align::Numbers), ("of this, withdrawn", Align::Numbers)];
+    let mut table = Table::begin(html, "What was got for it", &columns);
+    for row in rows {
+        for (place, (asset, amount)) in row.proceeds.iter().enumerate() {
+            let sold = if place == 0 { report.units.amount(row.asset, row.sold.0.into()) } else { String::new() };
+            let withdrawn = row.proceeds_withdrawn.get(asset).copied().unwrap_or_default();
+            table.row(&[
+                sold,
+                report.units.amount(*asset, amount.0.into()),
+                report.units.amount(*asset, withdrawn.0.into()),
+            ]);
+        }
     }
     table.end();
 }

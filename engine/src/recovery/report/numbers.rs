@@ -125,7 +125,7 @@ pub(super) fn offset(nanoseconds: i128) -> String {
 pub(super) fn microseconds(nanoseconds: u64) -> String {
     match nanoseconds {
         0..100_000 => format!("{:.1}", nanoseconds as f64 / 1e3),
-        _ => grouped((nanoseconds + 500) / 1_000),
+        _ => grouped(nanoseconds / 1_000 + u64::from(nanoseconds % 1_000 >= 500)),
     }
 }
 

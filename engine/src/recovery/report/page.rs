@@ -19,12 +19,12 @@ type Section = fn(&mut Html, &IncidentReport);
 /// The sections: what links point to, the title, and what writes it.
 const SECTIONS: [(&str, &str, Section); 9] = [
     ("happened", "What happened", times::timeline),
+    ("time", "From halt to reopened", times::phases),
     ("prices", "Prices through the incident", prices::prices),
     ("funds", "Where the money went", money::money),
     ("strategies", "Ways to repair it", strategies::strategies),
     ("changes", "What the repair changes", changes::changes),
     ("books", "Order books before and after", prices::books),
-    ("time", "From halt to reopened", times::phases),
     ("checks", "Proof", checks),
     ("latency", "Latencies", times::latency),
 ];

@@ -67,7 +67,9 @@ fn price(html: &mut Html, report: &IncidentReport, chart: &PriceChart) {
         Text(&fall(report, chart, unit))
     ));
     plot.begin(html, &format!("price of {name} through the incident"), "seconds from the error");
-    plot.line(html, "happened", chart.happened.iter().map(point));
+    // Broad below, so that what stands of it can be drawn over it.
+    let under = if repaired.is_empty() { "happened" } else { "happened under" };
+    plot.line(html, under, chart.happened.iter().map(point));
     plot.line(html, "repaired", repaired.iter().map(point));
     plot.line(html, "reopened", chart.reopened.iter().map(point));
     plot.marks(html, &marks);
@@ -118,16 +120,18 @@ pub(super) fn books(html: &mut Html, report: &IncidentReport) {
         return;
     }
     html.put(format_args!(
-        "<p>What could be bought and sold at each price, at the halt and after the repair. Both drawings of a market have the \
-         same scale.</p>\n"
+        "<p>What could be bought and sold at each price, at the halt and after the repair. The drawings of a market \
+         have the same scale.</p>\n"
     ));
     html.key(&[
         ("reopened", "bids: what buyers would take down to a price"),
         ("happened", "asks: what sellers would give up to a price"),
     ]);
+    html.raw("<div class=\"charts\">\n");
     for book in drawn {
         depths(html, report, book);
     }
+    html.raw("</div>\n");
 }
 
 const fn is_bare(book: &BookView) -> bool {
@@ -141,22 +145,22 @@ fn depths(html: &mut Html, report: &IncidentReport, book: &BookChange) {
     let (before, after) = (Depth::of(report, &book.before, window), Depth::of(report, &book.after, window));
     let deepest = before.deepest().max(after.deepest());
     let name = report.units.market_name(market);
-    html.heading(&name);
-    html.raw("<div class=\"charts\">\n");
-    for (when, view, depth) in [("before", &book.before, before), ("after", &book.after, after)] {
+    let same = book.before.bids == book.after.bids && book.before.asks == book.after.asks;
+    let drawings = [("before", &book.before, before), ("after", &book.after, after)];
+    for (when, view, depth) in drawings.into_iter().take(if same { 1 } else { 2 }) {
+        let when = if same { "before and after: the repair changes nothing in it" } else { when };
         html.put(format_args!(
-            "<figure><figcaption><b>{when}</b>, {} over {}. {}</figcaption>\n",
-            Text(&report.units.base_name(market)),
-            Text(&report.units.price_name(market)),
+            "<figure><figcaption><b>{}</b> {when}. {}</figcaption>\n",
+            Text(&name),
             Text(&best(view, unit))
         ));
         let plot = Plot::new(SIZE, window, (0.0, deepest * 1.05), 0.0);
-        plot.begin(html, &format!("depth of {name} {when} the repair"), &report.units.price_name(market));
+        let along = format!("{} over {}", report.units.base_name(market), report.units.price_name(market));
+        plot.begin(html, &format!("depth of {name} {when}"), &along);
         plot.steps(html, "bid", &depth.bids, window.0);
         plot.steps(html, "ask", &depth.asks, window.1);
         html.raw("</svg></figure>\n");
     }
-    html.raw("</div>\n");
 }
 
 fn best(book: &BookView, unit: PriceUnit) -> String {

@@ -34,7 +34,7 @@ pub(super) fn strategies(html: &mut Html, report: &IncidentReport) {
         }
         (None, reason) => html.note(reason),
     }
-    html.raw("<div class=\"scroll\" tabindex=\"0\"><table><caption>Each computed on a branch of its own, from the same past</caption>\n<thead><tr><th scope=\"col\"></th>");
+    html.raw("<div class=\"scroll\" tabindex=\"0\"><table class=\"compare\"><caption>Each computed on a branch of its own, from the same past</caption>\n<thead><tr><th scope=\"col\"></th>");
     for row in &report.strategies {
         let mark = if row.chosen { " \u{2713}" } else { "" };
         html.put(format_args!("<th scope=\"col\"{}>{}{mark}</th>", class(row, Align::Numbers), Text(&row.name)));
@@ -66,7 +66,9 @@ pub(super) fn strategies(html: &mut Html, report: &IncidentReport) {
         }
     };
     amounts(html, "shortfall: what cannot be funded and is owed", |row| &row.shortfall);
-    amounts(html, "receivables in all", |row| &row.receivables);
+    if report.strategies.iter().any(|row| row.receivables != row.shortfall) {
+        amounts(html, "owed by accounts in all", |row| &row.receivables);
+    }
     amounts(html, "still not covered by the exchange", |row| &row.unbacked);
     if report.strategies.iter().any(|row| !row.fee_delta.is_empty()) {
         line(html, report, "fees earned, more or less", Align::Numbers, |row| {
