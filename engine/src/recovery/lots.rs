@@ -95,6 +95,12 @@ impl Lots {
         lots.filter(|lot| lot.origin.is_some_and(&wanted)).map(|lot| lot.amount).sum()
     }
 
+    /// What is clean in a balance that is kept as a queue.
+    pub(super) fn clean(&self, account: AccountId, asset: AssetId) -> u64 {
+        let lots = self.queues.get(&(account, asset)).into_iter().flatten();
+        lots.filter(|lot| lot.origin.is_none()).map(|lot| lot.amount).sum()
+    }
+
     /// All queues, ascending by account and asset.
     pub(super) fn queues(&self) -> Vec<((AccountId, AssetId), &VecDeque<Lot>)> {
         let mut all: Vec<_> = self.queues.iter().map(|(key, queue)| (*key, queue)).collect();

@@ -16,7 +16,7 @@ use crate::{
     command::{Command, SequencedCommand},
     event::Event,
     exchange::Exchange,
-    types::{AccountId, AssetId, MarketId, OrderId, Sequence, Side},
+    types::{AccountId, AirdropId, AssetId, Controls, MarketId, OrderId, Sequence, Side, WithdrawalId},
 };
 
 /// The accounts that a strategy may change, and no others.
@@ -25,13 +25,21 @@ use crate::{
 /// [`BranchError`] when the past cannot be read, or ends before the halt.
 pub fn reach(history: &dyn History, halt: Sequence, strategy: &Strategy) -> Result<BTreeSet<AccountId>, BranchError> {
     let cut = strategy.cut();
+    let start = history.epoch_start()?;
+    if cut < start {
+        return Err(BranchError::EarlierEpoch { sequence: cut.next(), start });
+    }
     let (exchange, commands) = history.behind(cut)?;
     let mut spread = Spread::begin(exchange, strategy);
     each_through(commands, cut, halt, |command| {
         spread.step(command);
         Ok(())
     })?;
-    Ok(spread.reached.into_iter().collect())
+    let Spread { exchange, mut reached, everybody, .. } = spread;
+    if everybody {
+        reached.extend(exchange.accounts().map(|view| view.account));
+    }
+    Ok(reached.into_iter().collect())
 }
 
 /// Reach as it spreads along the parent.
@@ -43,10 +51,14 @@ struct Spread<'a> {
     markets: HashSet<MarketId, FxBuildHasher>,
     /// Where each open order stands, as events say.
     market_of: HashMap<OrderId, MarketId, FxBuildHasher>,
-    /// The sources and assets of edited airdrops.
-    airdrops: BTreeSet<(AccountId, AssetId)>,
-    /// What airdrops are edited before they are paid.
-    manifests: BTreeSet<crate::types::AirdropId>,
+    /// The assets of edited airdrops: what is paid of them later may be refused, or no longer be.
+    paid: BTreeSet<AssetId>,
+    /// The airdrops that are edited.
+    manifests: BTreeSet<AirdropId>,
+    /// The assets with a payout velocity of which a reached account requested some.
+    requested: BTreeSet<AssetId>,
+    /// Whether an edit is about everybody.
+    everybody: bool,
     events: Vec<Event>,
 }
 
@@ -59,8 +71,10 @@ impl<'a> Spread<'a> {
             reached: HashSet::default(),
             markets: HashSet::default(),
             market_of: HashMap::default(),
-            airdrops: BTreeSet::new(),
+            paid: BTreeSet::new(),
             manifests: BTreeSet::new(),
+            requested: BTreeSet::new(),
+            everybody: false,
             events: Vec::new(),
             exchange,
         };
@@ -86,19 +100,42 @@ impl<'a> Spread<'a> {
         let mut events = std::mem::take(&mut self.events);
         events.clear();
         let is_edited = self.edited.contains(&command.sequence);
-        let acting = self.acting(&command.command);
+        let edits = self.strategy.edits().filter(|_| is_edited);
+        let replacement = edits.and_then(|edits| edits.replaced.get(&command.sequence));
+        let (acting, acting_instead) =
+            (self.acting(&command.command), replacement.and_then(|other| self.acting(other)));
         self.exchange.apply(command.sequence, command.time, &command.command, &mut events);
-        if is_edited {
-            self.edit(command, &events);
-        }
         match self.strategy {
             Strategy::Rewind { .. } => {
                 if !is_fact(&command.command) {
                     self.name_all(&command.command, &events);
                 }
             }
-            Strategy::Compensate { .. } => {}
-            Strategy::Excise(_) | Strategy::Bust(_) => self.spread(acting, &events),
+            Strategy::Compensate { .. } => {
+                if is_edited {
+                    self.credits(&events);
+                }
+            }
+            Strategy::Excise(_) | Strategy::Bust(_) => {
+                if is_edited {
+                    self.edit(&command.command, replacement, &events);
+                }
+                let is_refused = matches!(events.last(), Some(Event::Refused { .. }));
+                let acting: Vec<_> = acting.filter(|_| !is_refused).into_iter().chain(acting_instead).collect();
+                for event in &events {
+                    if let Event::OrderAccepted { order, market, .. } = *event {
+                        self.market_of.insert(order, market);
+                    }
+                }
+                // A fixed point: what comes later in one command may reach what comes before it.
+                loop {
+                    let before = (self.reached.len(), self.markets.len());
+                    self.spread(&acting, &events);
+                    if before == (self.reached.len(), self.markets.len()) {
+                        break;
+                    }
+                }
+            }
         }
         self.events = events;
     }
@@ -138,34 +175,50 @@ impl<'a> Spread<'a> {
         }
     }
 
-    /// An edit reaches whom its commands and events name.
-    fn edit(&mut self, command: &SequencedCommand, events: &[Event]) {
-        self.name_all(&command.command, events);
-        if let Some(other) = self.strategy.edits().and_then(|edits| edits.replaced.get(&command.sequence)) {
-            self.reached.extend(accounts_named(other));
-            self.note_airdrop(other);
-        }
-        self.note_airdrop(&command.command);
+    /// Whom compensating concerns.
+    fn credits(&mut self, events: &[Event]) {
         for event in events {
-            if let Event::AirdropExecuted { source, asset, .. } = *event {
-                self.airdrops.insert((source, asset));
+            if matches!(event, Event::AirdropCredited { .. } | Event::Deposited { .. } | Event::Transferred { .. }) {
+                self.reached.extend(accounts_of(event));
             }
         }
     }
 
-    fn note_airdrop(&mut self, command: &Command) {
-        match *command {
-            Command::OpenAirdrop { airdrop, .. }
-            | Command::AddAirdropLine { airdrop, .. }
-            | Command::ApproveAirdrop { airdrop, .. }
-            | Command::CancelAirdrop { airdrop, .. }
-            | Command::ExecuteAirdrop { airdrop, .. } => {
-                self.manifests.insert(airdrop);
+    /// An edit reaches what its commands and events name.
+    fn edit(&mut self, command: &Command, replacement: Option<&Command>, events: &[Event]) {
+        self.name_all(command, events);
+        for command in std::iter::once(command).chain(replacement) {
+            self.reached.extend(accounts_named(command));
+            if let Some(market) = market_named(command) {
+                self.reach_market(market);
             }
-            _ => {}
+            if let Some(airdrop) = airdrop_named(command) {
+                self.manifests.insert(airdrop);
+                if let Some(known) = self.exchange.airdrop(airdrop) {
+                    self.paid.insert(known.asset);
+                    self.reached.extend(known.lines.iter().map(|(account, _)| *account));
+                }
+            }
+            if let Some(known) =
+                withdrawal_named(command).and_then(|withdrawal| self.exchange.risk().withdrawal(withdrawal))
+            {
+                self.reached.insert(known.account);
+            }
+            match *command {
+                Command::OpenAirdrop { asset, .. } => _ = self.paid.insert(asset),
+                Command::RequestWithdrawal { asset, .. } | Command::RequestWithdrawalOfAll { asset, .. } => {
+                    self.request(asset);
+                }
+                _ => {}
+            }
+            self.everybody |= is_about_everybody(command);
         }
-        if let Command::OpenAirdrop { asset, .. } = *command {
-            self.airdrops.extend([(AccountId::TREASURY, asset), (AccountId::UNBACKED, asset)]);
+    }
+
+    /// A request that may be another on the branch: whoever requests later may find less of the velocity, or more.
+    fn request(&mut self, asset: AssetId) {
+        if self.exchange.payout_velocity(asset).is_some() {
+            self.requested.insert(asset);
         }
     }
 
@@ -174,37 +227,38 @@ impl<'a> Spread<'a> {
         events.iter().for_each(|event| self.reached.extend(accounts_of(event)));
     }
 
-    fn spread(&mut self, acting: Option<(AccountId, Vec<MarketId>)>, events: &[Event]) {
-        if let Some((account, markets)) = acting {
+    fn spread(&mut self, acting: &[(AccountId, Vec<MarketId>)], events: &[Event]) {
+        for (account, markets) in acting {
             for market in markets {
-                self.act(account, market);
+                self.act(*account, *market);
             }
         }
         for event in events {
             match *event {
-                Event::OrderAccepted { order, account, market, .. } => {
-                    self.market_of.insert(order, market);
+                Event::OrderAccepted { account, market, .. } | Event::OrderCancelled { account, market, .. } => {
                     self.act(account, market);
                 }
                 Event::Filled { taker_account, maker_account, market, .. } => {
-                    if self.reached.contains(&taker_account) || self.reached.contains(&maker_account) {
-                        self.reach_market(market);
-                    }
-                    if self.markets.contains(&market) {
-                        self.reached.extend([taker_account, maker_account]);
-                    }
+                    self.act(taker_account, market);
+                    self.act(maker_account, market);
                 }
-                Event::OrderCancelled { account, market, .. } => self.act(account, market),
                 Event::Transferred { from, to, .. } if self.reached.contains(&from) => {
                     self.reached.insert(to);
                 }
-                Event::AirdropExecuted { airdrop, asset, source, .. }
-                    if self.manifests.contains(&airdrop) || self.airdrops.contains(&(source, asset)) =>
+                Event::AirdropExecuted { airdrop, asset, .. }
+                    if self.manifests.contains(&airdrop)
+                        || self.paid.contains(&asset)
+                        || self.exchange.controls().has(Controls::RESERVES) =>
                 {
-                    self.reached.extend(events.iter().flat_map(accounts_of));
+                    let credited = |event: &&Event| matches!(event, Event::AirdropCredited { .. });
+                    self.reached.extend(events.iter().filter(credited).flat_map(accounts_of));
                 }
-                Event::AirdropUnlocked { airdrop, account, .. } if self.manifests.contains(&airdrop) => {
-                    self.reached.insert(account);
+                Event::WithdrawalRequested { account, asset, .. } => {
+                    if self.requested.contains(&asset) {
+                        self.reached.insert(account);
+                    } else if self.reached.contains(&account) {
+                        self.request(asset);
+                    }
                 }
                 _ => {}
             }
@@ -229,6 +283,48 @@ impl<'a> Spread<'a> {
             let owners: Vec<_> = self.exchange.queue(market, side).map(|order| order.account).collect();
             self.reached.extend(owners);
         }
+    }
+}
+
+/// Whether a command names nothing that could be reached: then it is about everybody, or about nobody.
+fn is_about_everybody(command: &Command) -> bool {
+    let names = !accounts_named(command).is_empty()
+        || market_named(command).is_some()
+        || airdrop_named(command).is_some()
+        || withdrawal_named(command).is_some();
+    !names && !matches!(command, Command::Tick {} | Command::AddPlanPart { .. })
+}
+
+/// The withdrawal that a command is about, when it does not name the account.
+const fn withdrawal_named(command: &Command) -> Option<WithdrawalId> {
+    match *command {
+        Command::ConfirmWithdrawalSent { withdrawal, .. }
+        | Command::ConfirmWithdrawalSettled { withdrawal }
+        | Command::FailWithdrawal { withdrawal } => Some(withdrawal),
+        _ => None,
+    }
+}
+
+/// The market that a command is about, but for orders, which act in theirs.
+const fn market_named(command: &Command) -> Option<MarketId> {
+    match *command {
+        Command::AddMarket { market, .. }
+        | Command::SetMarketFees { market, .. }
+        | Command::SetMarketStatus { market, .. }
+        | Command::CancelAllOfMarket { market } => Some(market),
+        _ => None,
+    }
+}
+
+/// The airdrop that a command is about.
+const fn airdrop_named(command: &Command) -> Option<AirdropId> {
+    match *command {
+        Command::OpenAirdrop { airdrop, .. }
+        | Command::AddAirdropLine { airdrop, .. }
+        | Command::ApproveAirdrop { airdrop, .. }
+        | Command::CancelAirdrop { airdrop, .. }
+        | Command::ExecuteAirdrop { airdrop, .. } => Some(airdrop),
+        _ => None,
     }
 }
 

@@ -259,6 +259,10 @@ pub fn trace(
         return Err(BranchError::OutsideHistory { sequence, halt });
     }
     let cut = Sequence(first.0 - 1);
+    let start = history.epoch_start()?;
+    if cut < start {
+        return Err(BranchError::EarlierEpoch { sequence: first, start });
+    }
     let (exchange, commands) = history.behind(cut)?;
     let mut tracer = Tracer::new(exchange, sequences);
     let mut times = [Timestamp(0); 3];
@@ -383,28 +387,29 @@ impl Tracer {
             Event::Transferred { from, to, asset, amount } => {
                 let credits = suspect.then_some(command.sequence);
                 if let Some(sequence) = credits {
-                    self.arrive_clean(from, asset, rest, 0);
+                    // What the payer had of other credits ends here: with the payee it is this one.
                     self.take(from, asset, amount.0);
+                    self.give(from, to, asset, FlowKind::Transferred);
                     self.credit(sequence, to, asset, amount, rest);
                 } else if self.poisoned.contains(&from) {
                     self.poisoned.insert(to);
                     self.transfer(from, to, asset, amount, rest);
-                } else if self.lots.has(to, asset) {
-                    self.arrive_clean(to, asset, rest, amount.0);
+                } else {
+                    self.arrive_clean(to, asset, amount.0);
                 }
             }
             Event::AirdropCredited { account, asset, amount, .. } => {
                 if suspect {
                     self.credit(command.sequence, account, asset, amount, rest);
                 } else {
-                    self.arrive_clean(account, asset, rest, amount.0);
+                    self.arrive_clean(account, asset, amount.0);
                 }
             }
             Event::Deposited { account, asset, amount, .. } => {
                 if suspect {
                     self.credit(command.sequence, account, asset, amount, rest);
                 } else {
-                    self.arrive_clean(account, asset, rest, amount.0);
+                    self.arrive_clean(account, asset, amount.0);
                 }
             }
             Event::WithdrawalReleased { withdrawal, account, asset, amount } => {
@@ -428,7 +433,11 @@ impl Tracer {
             }
             Event::WithdrawalFailed { withdrawal, account, asset, amount } => {
                 let Some(lots) = self.withdrawals.remove(&withdrawal) else {
-                    self.arrive_clean(account, asset, rest, amount.0);
+                    // Its shortfall is forgiven and does not arrive: what does is what the balance has more than the queue.
+                    let there = self.lots.left(account, asset, |_| true) + self.lots.clean(account, asset);
+                    let now = self.exchange.risk().balance(account, asset);
+                    let more = (now.available.0 + now.held.0).saturating_sub(there);
+                    self.arrive_clean(account, asset, more.min(amount.0));
                     return;
                 };
                 for lot in lots {
@@ -471,7 +480,7 @@ impl Tracer {
     }
 
     /// Something clean arrives; it matters only where a queue is kept.
-    fn arrive_clean(&mut self, account: AccountId, asset: AssetId, _rest: &[Event], amount: u64) {
+    fn arrive_clean(&mut self, account: AccountId, asset: AssetId, amount: u64) {
         if amount > 0 && self.lots.has(account, asset) {
             self.lots.arrive(account, asset, Lot { origin: None, amount });
         }
@@ -549,21 +558,27 @@ impl Tracer {
             return;
         }
         self.begin(to, asset, rest);
-        let taken = std::mem::take(&mut self.taken);
-        for lot in &taken {
+        for lot in &self.taken {
             let origin = lot.origin.map(|origin| Origin { hop: origin.hop.saturating_add(1), ..origin });
             self.lots.arrive(to, asset, Lot { origin, ..*lot });
-            if let Some(origin) = lot.origin.filter(|origin| !origin.proceeds) {
-                if origin.hop == 0 {
-                    let row = &mut self.rows[origin.credit as usize];
-                    match kind {
-                        FlowKind::Sold => row.sold.0 += lot.amount,
-                        FlowKind::Transferred => row.transferred.0 += lot.amount,
-                        FlowKind::Withdrawn | FlowKind::Fee => {}
-                    }
+        }
+        self.give(from, to, asset, kind);
+    }
+
+    /// Notes how the lots in `taken` left an account.
+    fn give(&mut self, from: AccountId, to: AccountId, asset: AssetId, kind: FlowKind) {
+        let taken = std::mem::take(&mut self.taken);
+        for lot in &taken {
+            let Some(origin) = lot.origin.filter(|origin| !origin.proceeds) else { continue };
+            if origin.hop == 0 {
+                let row = &mut self.rows[origin.credit as usize];
+                match kind {
+                    FlowKind::Sold => row.sold.0 += lot.amount,
+                    FlowKind::Transferred => row.transferred.0 += lot.amount,
+                    FlowKind::Withdrawn | FlowKind::Fee => {}
                 }
-                self.flow(from, to, asset, kind, origin.hop, lot.amount);
             }
+            self.flow(from, to, asset, kind, origin.hop, lot.amount);
         }
         self.taken = taken;
     }
@@ -577,7 +592,7 @@ impl Tracer {
             self.take(from, asset, amount.0);
             self.pass_on(from, to, asset, FlowKind::Transferred, rest);
         } else {
-            self.arrive_clean(to, asset, rest, amount.0);
+            self.arrive_clean(to, asset, amount.0);
         }
     }
 
@@ -624,7 +639,7 @@ impl Tracer {
             }
         }
         self.proceed(seller, spec.quote, &sold, base, arriving, rest);
-        self.arrive_clean(seller, spec.quote, rest, gain - arriving);
+        self.arrive_clean(seller, spec.quote, gain - arriving);
         // What the buyer bought with credited quote are its proceeds, told but not followed: base is followed as base.
         self.note_proceeds(&bought, notional, spec.base, base);
 
@@ -639,7 +654,7 @@ impl Tracer {
                 }
             }
         } else {
-            self.arrive_clean(buyer, spec.quote, rest, buyer_fee.unsigned_abs());
+            self.arrive_clean(buyer, spec.quote, buyer_fee.unsigned_abs());
         }
     }
 

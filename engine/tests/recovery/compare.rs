@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{
     command::{Command, SequencedCommand},
-    event::NoEvents,
+    event::{Event, NoEvents},
     exchange::Exchange,
-    recovery::{self, BustedFill, History, Strategy},
+    recovery::{self, Branch, BustedFill, History, Payment, Strategy},
     types::{AccountId, AssetId, MarketId, OrderId, Sequence, Side, WithdrawalId},
 };
 
@@ -73,7 +73,10 @@ pub fn compare(parent: &Parent, history: &dyn History, strategy: &Strategy) -> R
         coverage.saw("fills kept");
     }
 
-    owed(parent, strategy, &expected)?;
+    owed(parent, strategy, &expected, &mut coverage)?;
+    if let Strategy::Compensate { edits, payments } = strategy {
+        compensated(parent, &edits.sequences(), payments, &branch)?;
+    }
     outside_reach(parent, history, strategy, &expected, &mut coverage)?;
     changed(parent, strategy, &expected, &branch, &mut coverage)?;
 
@@ -93,8 +96,7 @@ pub fn compare(parent: &Parent, history: &dyn History, strategy: &Strategy) -> R
     let mut model = expected.model;
     parent.advance(&mut model);
     let mut exchange = branch.exchange;
-    let later: Vec<_> = parent.commands.iter().filter(|at| at.sequence > parent.halt).copied().collect();
-    recovery::advance(&mut exchange, &later, &mut NoEvents);
+    recovery::advance(&mut exchange, &parent.later(), &mut NoEvents);
     same_state(&format!("{name} behind the halt"), &model, &exchange)?;
     exchange.check_invariants().map_err(|broken| format!("{name}, behind the halt: invariant broken: {broken}"))?;
     Ok(coverage)
@@ -224,18 +226,92 @@ fn same_fills(what: &str, expected: &[Fill], found: &[BustedFill]) -> Result<(),
     Ok(())
 }
 
-/// Every debt is a shortfall, or what compensating leaves to be paid.
-fn owed(parent: &Parent, strategy: &Strategy, branch: &naive::Branch) -> Result<(), String> {
-    if !parent.at_halt.owed.is_empty() || matches!(strategy, Strategy::Compensate { .. }) || !parent.is_first() {
+/// Every debt is a shortfall, or what compensating leaves to be paid; behind an earlier recovery, or what was owed then.
+fn owed(parent: &Parent, strategy: &Strategy, branch: &naive::Branch, coverage: &mut Coverage) -> Result<(), String> {
+    if !branch.model.owed.is_empty() {
+        coverage.saw("somebody owes");
+    }
+    if !parent.is_first() || matches!(strategy, Strategy::Compensate { .. }) {
         return Ok(());
     }
     let short: BTreeMap<_, _> =
         branch.short.iter().filter(|(_, short)| **short > 0).map(|(of, short)| (*of, *short)).collect();
     ensure!(branch.model.owed == short, "owed {:?}, short {short:?}", branch.model.owed);
-    let open: BTreeSet<_> = branch.model.owed.keys().collect();
-    let carried = branch.model.withdrawals.values().filter(|found| found.shortfall > 0);
-    for found in carried {
-        ensure!(open.contains(&(found.account, found.asset)), "a shortfall that nobody owes: {found:?}");
+    let mut carried: BTreeMap<_, u128> = BTreeMap::new();
+    for found in branch.model.withdrawals.values().filter(|found| found.shortfall > 0) {
+        *carried.entry((found.account, found.asset)).or_default() += found.shortfall;
+    }
+    for (of, shortfall) in carried {
+        let owed = short.get(&of).copied().unwrap_or(0);
+        ensure!(shortfall <= owed, "withdrawals carry {shortfall} that {of:?} owes, who owes {owed}");
+    }
+    Ok(())
+}
+
+/// Compensating moves exactly what was credited and what is paid, and touches no trade, order or hold of an order.
+fn compensated(
+    parent: &Parent,
+    dropped: &BTreeSet<Sequence>,
+    payments: &[Payment],
+    branch: &Branch,
+) -> Result<(), String> {
+    let Branch { parent: before, exchange: after, .. } = branch;
+    ensure!(branch.busted.is_empty() && branch.new_fills.is_empty(), "compensating touches trades");
+    for market in before.markets() {
+        for side in [Side::Buy, Side::Sell] {
+            let market = market.spec.market;
+            ensure!(
+                before.queue(market, side).eq(after.queue(market, side)),
+                "compensating touches orders of {market}"
+            );
+        }
+    }
+    // By asset: what users and system accounts should have more.
+    let mut users: BTreeMap<AssetId, i128> = BTreeMap::new();
+    let mut system: BTreeMap<(AccountId, AssetId), i128> = BTreeMap::new();
+    let mut source_now = AccountId(0);
+    let mut give = |source: AccountId, asset: AssetId, amount: i128| match source.is_user() {
+        true => *users.entry(asset).or_default() += amount,
+        false => *system.entry((source, asset)).or_default() += amount,
+    };
+    let mut credits: BTreeMap<AssetId, i128> = BTreeMap::new();
+    for (at, events) in parent.behind(Sequence(0)) {
+        for event in events.iter().filter(|_| dropped.contains(&at.sequence)) {
+            let (source, asset, amount) = match *event {
+                Event::AirdropExecuted { source, .. } => {
+                    source_now = source;
+                    continue;
+                }
+                Event::AirdropCredited { asset, amount, .. } => (source_now, asset, amount),
+                Event::Deposited { asset, amount, .. } => (AccountId::EXTERNAL, asset, amount),
+                Event::Transferred { from, asset, amount, .. } => (from, asset, amount),
+                _ => continue,
+            };
+            give(source, asset, amount.0.into());
+            *credits.entry(asset).or_default() += i128::from(amount.0);
+        }
+    }
+    for payment in payments {
+        give(AccountId::TREASURY, payment.asset, -i128::from(payment.amount.0));
+        give(payment.account, payment.asset, payment.amount.0.into());
+    }
+    for asset in after.assets() {
+        let asset = asset.asset;
+        let (then, now) =
+            (before.system_balances(asset).expect("it exists"), after.system_balances(asset).expect("it exists"));
+        let more_owed = then[RECEIVABLES] - now[RECEIVABLES];
+        let taken = credits.get(&asset).copied().unwrap_or(0) - more_owed;
+        for (index, account) in AccountId::SYSTEM.into_iter().enumerate().filter(|(index, _)| *index != RECEIVABLES) {
+            let (gain, expected) = (now[index] - then[index], system.get(&(account, asset)).copied().unwrap_or(0));
+            ensure!(gain == expected, "{account} gains {gain} of {asset} and not {expected}");
+        }
+        let sum = |exchange: &Exchange| -> i128 {
+            let balances = exchange.accounts().flat_map(|account| account.balances);
+            let of_asset = balances.filter(|(of, _)| *of == asset);
+            of_asset.map(|(_, balance)| i128::from(balance.available.0) + i128::from(balance.held.0)).sum()
+        };
+        let (gain, expected) = (sum(after) - sum(before), users.get(&asset).copied().unwrap_or(0) - taken);
+        ensure!(gain == expected, "all users together gain {gain} of {asset} and not {expected}");
     }
     Ok(())
 }
@@ -310,7 +386,6 @@ fn outside_reach(
 
 /// Who was credited in error.
 pub fn credited(parent: &Parent, strategy: &Strategy) -> BTreeSet<AccountId> {
-    use engine::event::Event;
     let edits = strategy.edits();
     let mut accounts = BTreeSet::new();
     for (at, events) in parent.behind(Sequence(0)) {
@@ -332,18 +407,41 @@ pub fn credited(parent: &Parent, strategy: &Strategy) -> BTreeSet<AccountId> {
     accounts
 }
 
+/// Those with an order behind another that stood behind it.
+fn requeued(before: &ModelExchange, after: &ModelExchange) -> BTreeSet<AccountId> {
+    let mut accounts = BTreeSet::new();
+    for (market, found) in &before.markets {
+        for side in [Side::Buy, Side::Sell] {
+            let place = |wanted: OrderId| found.side(side).iter().position(|order| order.id == wanted);
+            let now: Vec<_> =
+                after.markets[market].side(side).iter().filter_map(|order| Some((order, place(order.id)?))).collect();
+            for (ahead, (order, place)) in now.iter().enumerate() {
+                if now[..ahead].iter().any(|(_, other)| other > place) {
+                    accounts.insert(order.account);
+                }
+            }
+        }
+    }
+    accounts
+}
+
 fn changed(
     parent: &Parent,
     strategy: &Strategy,
     expected: &naive::Branch,
-    branch: &recovery::Branch,
+    branch: &Branch,
     coverage: &mut Coverage,
 ) -> Result<(), String> {
     let name = strategy.name();
     let (before, after) = (footprints(&parent.at_halt), footprints(&expected.model));
     let accounts: BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
-    let changed: BTreeSet<_> =
+    let mut changed: BTreeSet<_> =
         accounts.into_iter().filter(|account| before.get(account) != after.get(account)).collect();
+    let requeued = requeued(&parent.at_halt, &expected.model);
+    if !requeued.is_subset(&changed) {
+        coverage.saw("accounts that only lost a place");
+    }
+    changed.extend(requeued);
     let credited = credited(parent, strategy);
     let innocent = changed.difference(&credited).count() as u64;
 

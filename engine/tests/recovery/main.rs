@@ -1,7 +1,7 @@
 //! Recovery against naive models of it, on random incidents.
 //!
-//! In the ordinary run 150 incidents; with `RUN_SLOW_TESTS` set, or compiled with optimizations, 1,000. A failure prints the seed,
-//! the plan, and the fewest commands of the incident that still show it, at their own sequences.
+//! In the ordinary run 60 incidents and as many after the repair of another; with `RUN_SLOW_TESTS` set 1,000 of each; `INCIDENTS` says
+//! how many. A failure prints the seed, the plan, and the fewest commands of the incident that still show it, at their own sequences.
 
 #[path = "../model/mod.rs"]
 mod model;
@@ -10,26 +10,31 @@ mod compare;
 mod history;
 mod naive;
 mod plans;
+mod repair;
 mod shrink;
 mod tracing;
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use engine::{
-    event::Event,
+    command::Command,
+    event::{Event, RejectReason},
     exchange::Exchange,
-    recovery::{Recorded, Strategy},
+    recovery::{Edits, History, Recorded},
 };
 use history::Incident;
 use model::ModelExchange;
 use naive::{Coverage, Parent};
 
 fn incidents() -> u64 {
-    let all = std::env::var_os("RUN_SLOW_TESTS").is_some() || !cfg!(debug_assertions);
-    std::env::var("INCIDENTS").ok().and_then(|count| count.parse().ok()).unwrap_or(if all { 1_000 } else { 150 })
+    let all = std::env::var_os("RUN_SLOW_TESTS").is_some();
+    std::env::var("INCIDENTS").ok().and_then(|count| count.parse().ok()).unwrap_or(if all { 1_000 } else { 60 })
 }
 
 /// Runs the seeds on all cores and adds up what was seen.
@@ -84,52 +89,99 @@ fn the_past_is_what_the_model_says() {
     });
 }
 
+/// Every plan for a first incident, and every trace of it.
 #[test]
-fn every_strategy_does_what_the_models_say() {
+fn every_strategy_and_trace_is_what_the_models_say() {
     let coverage = on_all_cores(|seed| {
         let incident = Incident::new(seed);
-        let parent = Parent::run(&ModelExchange::new(), &incident);
-        let mut total = history_of(&parent);
-        for strategy in plans::strategies(&incident, &parent.at_halt) {
-            total.add(&shrink::checked(&incident, &strategy, compare_first));
-        }
+        let history = |incident: &Incident| Recorded::new(incident.commands.clone());
+        check_all(&incident, &ModelExchange::new(), &history)
+    });
+    print("First incidents", &coverage);
+    must_have_seen(&coverage, &IN_FIRST);
+}
+
+/// The same for an incident that happens after the repair of another: with debts, shortfalls, carried fees and all.
+#[test]
+fn incidents_after_a_repair_are_what_the_models_say() {
+    let coverage = on_all_cores(|seed| {
+        let repaired = repair::repaired(seed);
+        let incident = Incident::after(seed, &repaired.model, repaired.last, repaired.time);
+        let mut total = repair::of_state(&repaired);
+        let same = |smaller: &Incident| repair::same_events(&repaired, smaller);
+        total.add(&shrink::checked(&incident, &"events", &BTreeSet::new(), &same));
+        total.add(&check_all(&incident, &repaired.model, &|incident| repaired.history(incident)));
         total
     });
-    print("Strategies against naive models", &coverage);
-    must_have_seen(&coverage, &WANTED);
+    print("Incidents after a repair", &coverage);
+    must_have_seen(&coverage, &IN_SECOND);
 }
 
-/// Builds what a comparison needs, for an incident on a new exchange.
-fn compare_first(incident: &Incident, strategy: &Strategy) -> Result<Coverage, String> {
-    let parent = Parent::run(&ModelExchange::new(), incident);
-    let history = Recorded::new(incident.commands.clone());
-    compare::compare(&parent, &history, strategy)
+fn check_all<H: History>(incident: &Incident, base: &ModelExchange, history: &dyn Fn(&Incident) -> H) -> Coverage {
+    let parent = Parent::run(base, incident);
+    let mut total = history_of(&parent, incident);
+    for strategy in plans::strategies(incident, &parent.at_halt) {
+        let check = |smaller: &Incident| compare::compare(&Parent::run(base, smaller), &history(smaller), &strategy);
+        let kept = strategy.edits().map(Edits::sequences).unwrap_or_default();
+        total.add(&shrink::checked(incident, &strategy, &kept, &check));
+    }
+    for suspects in tracing::suspects(incident) {
+        let check = |smaller: &Incident| tracing::compare(&Parent::run(base, smaller), &history(smaller), &suspects);
+        total.add(&shrink::checked(incident, &suspects, &tracing::kept(incident, &suspects), &check));
+    }
+    total
 }
 
-const WANTED: [&str; 0] = [];
+const IN_FIRST: [&str; 0] = [];
+const IN_SECOND: [&str; 0] = [];
 
 /// What an incident is like.
-fn history_of(parent: &Parent) -> Coverage {
+fn history_of(parent: &Parent, incident: &Incident) -> Coverage {
     let mut coverage = Coverage::default();
     for (at, events) in parent.commands.iter().zip(&parent.events) {
         coverage.saw("history: commands");
         if naive::is_refused(events) {
             coverage.saw("history: refused");
         }
+        let is_behind = at.sequence > parent.halt;
+        if is_behind && !naive::is_refused(events) && at.command != (Command::Tick {}) {
+            coverage.saw("history: facts behind the halt");
+        }
         for event in events {
             coverage.saw(match event {
                 Event::Filled { .. } => "history: fills",
+                Event::Deposited { .. } => "history: deposits",
                 Event::AirdropExecuted { .. } => "history: airdrops paid",
                 Event::AirdropUnlocked { .. } => "history: locks ended",
-                Event::AuctionUncrossed { .. } => "history: auctions",
-                Event::WithdrawalReleased { .. } => "history: releases",
+                Event::AuctionUncrossed { .. } => "history: auctions uncrossed",
+                Event::WithdrawalReleased { .. } => "history: withdrawals released",
+                Event::WithdrawalSent { .. } => "history: withdrawals sent",
                 Event::WithdrawalFailed { .. } => "history: withdrawals failed",
                 Event::Transferred { .. } => "history: transfers",
-                Event::OrderReplaced { .. } => "history: replacings",
-                _ if at.sequence > parent.halt => "history: events behind the halt",
+                Event::OrderReplaced { .. } => "history: orders replaced",
+                Event::OrderReduced { .. } => "history: orders reduced",
+                Event::OrderCancelled { .. } => "history: orders cancelled",
+                Event::SetOffDone { .. } => "history: set-offs",
+                Event::OperatorRegistered { .. } | Event::OperatorRevoked { .. } => "history: operators changed",
+                Event::ControlsSet { .. } => "history: controls set",
+                Event::TreasuryFunded { .. } => "history: treasury funded",
+                Event::ReservesAttested { .. } => "history: reserves attested",
+                Event::Refused { reason: RejectReason::AccountOwes, .. } => "history: refused for owing",
+                Event::Refused { reason: RejectReason::VelocityExceeded, .. } => "history: velocity trips",
                 _ => continue,
             });
         }
+        let fees = events.iter().any(
+            |event| matches!(event, Event::Filled { taker_fee, maker_fee, .. } if *taker_fee != 0 || *maker_fee != 0),
+        );
+        if fees {
+            coverage.saw("history: fills with fees");
+        }
     }
+    let wrong = incident.marks.airdrops.iter().filter(|mark| mark.wrong).count();
+    if wrong > 1 {
+        coverage.saw("history: several wrong airdrops");
+    }
+    coverage.saw("history: incidents");
     coverage
 }

@@ -93,6 +93,8 @@ pub struct Recovered {
     pub debts: Vec<(AccountId, AssetId, Amount)>,
     /// What was done.
     pub strategy: Option<Strategy>,
+    /// The sequence of the record that began the new epoch.
+    pub record: Option<Sequence>,
     board: Arc<Board>,
     error: Timestamp,
     reopened: Timestamp,
@@ -424,6 +426,7 @@ impl<'a> Recovery<'a> {
         Recovered {
             debts: branch.iter().flat_map(|branch| branch.exchange.receivables()).collect(),
             strategy: plan.map(|plan| plan.strategy),
+            record: self.applied.as_ref().map(|applied| applied.sequence),
             board: Arc::clone(self.live.board),
             error: self.payout.time,
             reopened: self.reopened,

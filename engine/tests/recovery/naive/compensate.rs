@@ -4,14 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{
     event::Event,
-    recovery::{Edits, Payment},
+    recovery::{Edits, Payment, Suspects},
     types::{AccountId, AssetId},
 };
 
-use super::{
-    Branch, Parent, cut_of,
-    lots::{Lots, Suspected},
-};
+use super::{Branch, Parent, cut_of, lots::Lots};
 use crate::model::{ModelExchange, RECEIVABLES, TREASURY};
 
 pub fn compensate(parent: &Parent, edits: &Edits, payments: &[Payment]) -> Result<Branch, String> {
@@ -56,7 +53,7 @@ pub fn compensate(parent: &Parent, edits: &Edits, payments: &[Payment]) -> Resul
         }
     }
 
-    let lots = Lots::follow(parent, &Suspected::Sequences(sequences));
+    let lots = Lots::follow(parent, &Suspects::Sequences(sequences));
     for ((account, asset), from) in credits {
         let credited: u128 = from.iter().map(|(_, amount)| amount).sum();
         let left = lots.left(account, asset);

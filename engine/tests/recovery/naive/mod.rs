@@ -173,7 +173,7 @@ impl Parent {
     }
 
     /// Whether it began with a new exchange.
-    pub fn is_first(&self) -> bool {
+    pub const fn is_first(&self) -> bool {
         self.start.0 == 0
     }
 
@@ -208,6 +208,14 @@ impl Parent {
             Strategy::Bust(edits) => bust::bust(self, edits),
             Strategy::Compensate { edits, payments } => compensate::compensate(self, edits, payments),
         }
+    }
+
+    /// What came after the halt, without what was refused: there, time passes.
+    pub fn later(&self) -> Vec<SequencedCommand> {
+        let behind = self.commands.iter().zip(&self.events).filter(|(at, _)| at.sequence > self.halt);
+        let command =
+            |at: &SequencedCommand, events: &[Event]| if is_refused(events) { Command::Tick {} } else { at.command };
+        behind.map(|(at, events)| SequencedCommand { command: command(at, events), ..*at }).collect()
     }
 
     /// What came after the halt, on a branch.

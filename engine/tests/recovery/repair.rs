@@ -1,0 +1,121 @@
+//! An exchange whose incident was repaired: where the next one begins.
+
+use engine::{
+    command::SequencedCommand,
+    event::{Event, NoEvents},
+    exchange::Exchange,
+    recovery::{self, Commands, History, Recorded, TimelineError},
+    types::{Sequence, Timestamp},
+};
+
+use crate::{
+    compare::{ensure, same_state},
+    history::Incident,
+    model::{ModelExchange, streams::Random},
+    naive::{Coverage, Parent},
+    plans,
+};
+
+/// What a repair led to, after the facts that came behind the halt.
+pub struct Repaired {
+    pub model: ModelExchange,
+    pub exchange: Exchange,
+    pub last: Sequence,
+    pub time: Timestamp,
+    strategy: &'static str,
+}
+
+/// The past since a repair.
+pub struct Since {
+    start: Sequence,
+    exchange: Exchange,
+    commands: Vec<SequencedCommand>,
+}
+
+impl Repaired {
+    pub fn history(&self, incident: &Incident) -> Since {
+        Since { start: self.last, exchange: self.exchange.clone(), commands: incident.commands.clone() }
+    }
+}
+
+impl History for Since {
+    fn behind(&self, cut: Sequence) -> Result<(Exchange, Commands), TimelineError> {
+        let last = self.commands.last().map_or(self.start, |last| last.sequence);
+        if cut > last {
+            return Err(TimelineError::Future { asked: cut, last });
+        }
+        let mut exchange = self.exchange.clone();
+        for SequencedCommand { sequence, time, command, .. } in self.commands.iter().filter(|at| at.sequence <= cut) {
+            exchange.apply(*sequence, *time, command, &mut NoEvents);
+        }
+        let behind: Vec<_> = self.commands.iter().filter(|at| at.sequence > cut).copied().collect();
+        let mut behind = Some(behind).filter(|behind| !behind.is_empty());
+        Ok((exchange, Box::new(move || Ok(behind.take()))))
+    }
+
+    fn epoch_start(&self) -> Result<Sequence, TimelineError> {
+        Ok(self.start)
+    }
+}
+
+/// Repairs an incident by one of its plans: by one that leaves debts, when there is one.
+pub fn repaired(seed: u64) -> Repaired {
+    let incident = Incident::new(seed);
+    let parent = Parent::run(&ModelExchange::new(), &incident);
+    let history = Recorded::new(incident.commands.clone());
+    let mut strategies = plans::strategies(&incident, &parent.at_halt);
+    let turn = usize::try_from(Random::new(seed).below(strategies.len() as u64)).expect("it fits");
+    strategies.rotate_left(turn);
+    let mut possible: Vec<_> =
+        strategies.iter().filter_map(|strategy| Some((strategy, parent.evaluate(strategy).ok()?))).collect();
+    let owing = possible.iter().position(|(_, branch)| !branch.model.owed.is_empty()).unwrap_or(0);
+    let (strategy, branch) = possible.swap_remove(owing);
+    let mut model = branch.model;
+    let evaluated = recovery::evaluate(&history, incident.halt, strategy, &|_| {});
+    let mut exchange = evaluated.unwrap_or_else(|error| panic!("seed {seed}, {strategy:?}: {error}")).exchange;
+    parent.advance(&mut model);
+    recovery::advance(&mut exchange, &parent.later(), &mut NoEvents);
+    let last = incident.commands.last().expect("there are commands");
+    Repaired { model, exchange, last: last.sequence, time: last.time, strategy: strategy.name() }
+}
+
+/// What a repair left behind.
+pub fn of_state(repaired: &Repaired) -> Coverage {
+    let mut coverage = Coverage::default();
+    coverage.saw(match repaired.strategy {
+        "rewind" => "repaired: by rewind",
+        "excise" => "repaired: by excise",
+        "bust" => "repaired: by bust",
+        _ => "repaired: by compensate",
+    });
+    let model = &repaired.model;
+    for (there, what) in [
+        (!model.owed.is_empty(), "repaired: with debts"),
+        (model.withdrawals.values().any(|found| found.shortfall > 0), "repaired: with shortfalls"),
+        (
+            model.open_orders().any(|(_, order)| order.taker_carry != 0 || order.maker_carry != 0),
+            "repaired: with carried fees",
+        ),
+    ] {
+        if there {
+            coverage.saw(what);
+        }
+    }
+    coverage
+}
+
+/// What goes on after a repair is the same to the model and the engine, command by command.
+pub fn same_events(repaired: &Repaired, incident: &Incident) -> Result<Coverage, String> {
+    let (mut model, mut exchange) = (repaired.model.clone(), repaired.exchange.clone());
+    same_state("the repaired exchange", &model, &exchange)?;
+    for at in &incident.commands {
+        let expected = model.apply(at.sequence, at.time, &at.command);
+        let mut events: Vec<Event> = Vec::new();
+        exchange.apply(at.sequence, at.time, &at.command, &mut events);
+        ensure!(events == expected, "events differ at {at:?}\nmodel:  {expected:#?}\nengine: {events:#?}");
+    }
+    model.check();
+    same_state("the end after a repair", &model, &exchange)?;
+    exchange.check_invariants().map_err(|broken| format!("after a repair: invariant broken: {broken}"))?;
+    Ok(Coverage::default())
+}
