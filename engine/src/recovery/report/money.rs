@@ -334,7 +334,7 @@ fn flows(html: &mut Html, report: &IncidentReport) {
 fn touched(html: &mut Html, report: &IncidentReport, figures: &TraceFigures) {
     html.heading("Who was touched");
     let columns =
-        [("by which rule", Align::Words), ("accounts", Align::Numbers), ("trades", Align::Numbers), ("", Align::Words)];
+        [("rule", Align::Words), ("accounts", Align::Numbers), ("trades", Align::Numbers), ("", Align::Words)];
     let mut table = Table::begin(html, "Evidence, not entitlement", &columns);
     table.row(&[
         "lots",
