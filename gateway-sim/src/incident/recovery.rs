@@ -484,12 +484,11 @@ fn why(chosen: StrategyName, rows: &[StrategyRow]) -> String {
     };
     let (this, other) = if chosen == StrategyName::Bust { (bust, excise) } else { (excise, bust) };
     format!(
-        "it takes the wrong credits back and changes {} innocent accounts, {} {}; {} of {} void trades against {}",
+        "it takes the wrong credits back and changes {} innocent accounts and {} trades, where {} changes {} and {}",
         grouped(this.innocent_changed),
+        grouped(this.trades_voided + this.trades_new),
         other.name,
         grouped(other.innocent_changed),
-        grouped(this.trades_voided + this.trades_new),
-        this.name,
         grouped(other.trades_voided + other.trades_new)
     )
 }
