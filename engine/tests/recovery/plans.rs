@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use engine::{
-    command::Command,
+    command::{Command, SequencedCommand},
     recovery::{Edits, Payment, Strategy},
     types::{Amount, Price, Quantity, Sequence},
 };
@@ -32,6 +32,12 @@ pub fn strategies(incident: &Incident, at_halt: &ModelExchange) -> Vec<Strategy>
     if let Some(edits) = plans.edits(Use::Compensate) {
         let payments = plans.payments(at_halt);
         strategies.push(Strategy::Compensate { edits, payments });
+    }
+    // And whatever else one could come upon.
+    strategies.push(Strategy::Excise(plans.wild(Use::Excise)));
+    strategies.push(Strategy::Bust(plans.wild(Use::Bust)));
+    if plans.random.one_in(3) {
+        strategies.push(Strategy::Compensate { edits: plans.wild(Use::Compensate), payments: Vec::new() });
     }
     strategies
 }
@@ -110,6 +116,35 @@ impl Plans<'_> {
             _ => return None,
         };
         Some(edits).filter(|edits| edits.sequences().iter().all(|sequence| *sequence < incident.halt))
+    }
+
+    /// Any commands at all are dropped, or replaced by any others of the same past.
+    fn wild(&mut self, purpose: Use) -> Edits {
+        let commands = &self.incident.commands;
+        let before_halt = |at: &&SequencedCommand| at.sequence < self.incident.halt;
+        let all: Vec<_> = commands.iter().filter(before_halt).copied().collect();
+        let traded: Vec<_> = all.iter().filter(|at| at.sequence >= self.incident.marks.first).copied().collect();
+        let mut edits = Edits::default();
+        for _ in 0..self.random.pick(&[1, 1, 2, 4]) {
+            let wrong = if self.random.one_in(12) { self.random.pick(&all) } else { self.random.pick(&traded) };
+            let same_kind: Vec<_> = all
+                .iter()
+                .filter(|at| at.command.kind() == wrong.command.kind() && at.command != wrong.command)
+                .collect();
+            let is_replaced = purpose != Use::Compensate && self.random.one_in(3);
+            let others = self.random.one_in(3) || same_kind.is_empty();
+            let other = if others { self.random.pick(&all) } else { *self.random.pick(&same_kind) };
+            if edits.sequences().contains(&wrong.sequence) {
+                continue;
+            }
+            if is_replaced {
+                edits.replaced.insert(wrong.sequence, other.command);
+            } else {
+                let reason = if self.random.one_in(30) { None } else { Some("a test".to_owned()) };
+                edits.dropped.insert(wrong.sequence, reason);
+            }
+        }
+        edits
     }
 
     fn one_of<T: Copy>(&mut self, from: &[T]) -> Option<T> {

@@ -4,7 +4,7 @@ use engine::{
     command::SequencedCommand,
     event::{Event, NoEvents},
     exchange::Exchange,
-    recovery::{self, Commands, History, Recorded, TimelineError},
+    recovery::{self, Commands, History, Recorded, Strategy, TimelineError},
     types::{Sequence, Timestamp},
 };
 
@@ -12,7 +12,7 @@ use crate::{
     compare::{ensure, same_state},
     history::Incident,
     model::{ModelExchange, streams::Random},
-    naive::{Coverage, Parent},
+    naive::{Branch, Coverage, Parent},
     plans,
 };
 
@@ -66,17 +66,26 @@ pub fn repaired(seed: u64) -> Repaired {
     let mut strategies = plans::strategies(&incident, &parent.at_halt);
     let turn = usize::try_from(Random::new(seed).below(strategies.len() as u64)).expect("it fits");
     strategies.rotate_left(turn);
-    let mut possible: Vec<_> =
-        strategies.iter().filter_map(|strategy| Some((strategy, parent.evaluate(strategy).ok()?))).collect();
+    let mut possible: Vec<_> = strategies
+        .iter()
+        .filter_map(|strategy| possible_model(&parent, strategy).map(|branch| (strategy, branch)))
+        .collect();
     let owing = possible.iter().position(|(_, branch)| !branch.model.owed.is_empty()).unwrap_or(0);
     let (strategy, branch) = possible.swap_remove(owing);
     let mut model = branch.model;
     let evaluated = recovery::evaluate(&history, incident.halt, strategy, &|_| {});
     let mut exchange = evaluated.unwrap_or_else(|error| panic!("seed {seed}, {strategy:?}: {error}")).exchange;
-    parent.advance(&mut model);
+    parent.advance(&mut model).expect("it was looked at");
     recovery::advance(&mut exchange, &parent.later(), &mut NoEvents);
     let last = incident.commands.last().expect("there are commands");
     Repaired { model, exchange, last: last.sequence, time: last.time, strategy: strategy.name() }
+}
+
+/// The branch of a plan that nothing speaks against, neither before nor behind the halt.
+fn possible_model(parent: &Parent, strategy: &Strategy) -> Option<Branch> {
+    let branch = parent.evaluate(strategy).ok()?;
+    parent.advance(&mut branch.model.clone()).ok()?;
+    Some(branch)
 }
 
 /// What a repair left behind.
