@@ -153,11 +153,11 @@ impl Generator {
 
     fn run(mut self) -> Incident {
         self.marks.first = Sequence(self.sequence + 1);
-        let before = self.random.between(30, 90);
+        let before = self.random.between(30, 120);
         self.trade(before);
         for _ in 0..self.random.between(1, 2) {
             self.mistake();
-            let between = self.random.between(20, 90);
+            let between = self.random.between(20, 140);
             self.trade(between);
         }
         let status = TradingStatus::Frozen;
@@ -369,7 +369,8 @@ impl Generator {
 
     fn market(&mut self) -> MarketId {
         let markets: Vec<_> = self.model.markets.keys().copied().collect();
-        self.random.pick(&markets)
+        // Most of the trade is in one market.
+        if self.random.one_in(2) { markets[0] } else { self.random.pick(&markets) }
     }
 
     fn account(&mut self) -> AccountId {
@@ -464,7 +465,7 @@ impl Generator {
     fn price(&mut self, market: MarketId, side: Side) -> u64 {
         let last = self.prices.get(&market).copied().unwrap_or(PRICE);
         let away = self.random.below(8);
-        let trades = self.random.one_in(2);
+        let trades = !self.random.one_in(3);
         let price = match (side, trades) {
             (Side::Buy, true) | (Side::Sell, false) => last + away,
             (Side::Buy, false) | (Side::Sell, true) => last.saturating_sub(away),

@@ -256,8 +256,12 @@ impl Parent {
     fn replay(&self, cut: Sequence, edits: Option<&Edits>) -> Result<Branch, Refusal> {
         let mut branch = Branch::new(self.at(cut));
         for (command, parent) in self.behind(cut) {
-            if edits_of(edits, command.sequence).0 {
+            let (dropped, replaced) = edits_of(edits, command.sequence);
+            if dropped {
                 may_be_dropped(edits, command, parent)?;
+            }
+            if replaced == Some(command.command) {
+                return Err(Refusal::Replacement);
             }
         }
         for (command, parent) in self.behind(cut) {
@@ -268,7 +272,7 @@ impl Parent {
                 branch.coverage.saw("dropped");
             } else if let Some(other) = replaced {
                 events.extend(branch.model.apply(sequence, command.time, &other));
-                if is_refused(&events) || other == command.command {
+                if is_refused(&events) {
                     return Err(Refusal::Replacement);
                 }
                 branch.coverage.saw("replaced");
@@ -388,6 +392,7 @@ impl Branch {
     /// What was accepted in the parent, and happens on every branch.
     fn fact(&mut self, at: &SequencedCommand) -> Result<Vec<Event>, Refusal> {
         if let Command::ReleaseWithdrawal { withdrawal, account, asset, amount } = at.command {
+            self.forced |= is_refused(&self.model.clone().apply(at.sequence, at.time, &at.command));
             self.release(withdrawal, account, asset, amount)?;
             return Ok(Vec::new());
         }

@@ -213,6 +213,7 @@ impl Pass {
                     self.request(asset);
                 }
                 Command::Tick {} | Command::AddPlanPart { .. } => {}
+                Command::CreateAccount { .. } => self.everybody = true,
                 _ => self.everybody |= accounts_of_command(command).is_empty(),
             }
         }
