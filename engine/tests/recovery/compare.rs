@@ -82,12 +82,10 @@ pub fn compare(parent: &Parent, history: &dyn History, strategy: &Strategy) -> R
     outside_reach(parent, history, strategy, &expected, &mut coverage)?;
     changed(parent, strategy, &expected, &branch, &mut coverage)?;
 
-    // The same again.
-    let again = recovery::evaluate(history, parent.halt, strategy, &|_| {}).map_err(|error| error.to_string())?;
-    ensure!(
-        again.exchange.state_hash() == branch.exchange.state_hash(),
-        "{name}: two evaluations lead to different states"
-    );
+    // The same again, twice at once.
+    let again = recovery::outcome(history, parent.halt, strategy, &credited(parent, strategy), &|_| {});
+    let again = again.map_err(|error| error.to_string())?;
+    ensure!(again.state_hash == branch.exchange.state_hash(), "{name}: two evaluations lead to different states");
 
     if matches!(strategy, Strategy::Excise(_)) && !expected.forced && parent.is_first() {
         fresh_run(parent, strategy, &branch.exchange)?;

@@ -11,6 +11,7 @@ use engine::{
 use crate::{
     history::{AirdropMark, Incident, to_u64},
     model::{ModelExchange, TREASURY, streams::Random},
+    naive::{Fill, Parent},
 };
 
 /// What a set of edits is for: not every strategy takes every edit.
@@ -22,8 +23,10 @@ enum Use {
 }
 
 /// One plan of each strategy, and a second excision.
-pub fn strategies(incident: &Incident, at_halt: &ModelExchange) -> Vec<Strategy> {
-    let mut plans = Plans { random: Random::new(incident.seed ^ 0x5EED), incident };
+pub fn strategies(incident: &Incident, parent: &Parent) -> Vec<Strategy> {
+    let at_halt = &parent.at_halt;
+    let early = early_takers(incident, parent);
+    let mut plans = Plans { random: Random::new(incident.seed ^ 0x5EED), incident, early };
     let mut strategies = vec![plans.rewind()];
     for _ in 0..2 {
         strategies.extend(plans.edits(Use::Excise).map(Strategy::Excise));
@@ -32,6 +35,9 @@ pub fn strategies(incident: &Incident, at_halt: &ModelExchange) -> Vec<Strategy>
     if let Some(edits) = plans.edits(Use::Compensate) {
         let payments = plans.payments(at_halt);
         strategies.push(Strategy::Compensate { edits, payments });
+    }
+    if let Some(early) = plans.one_of(&plans.early.clone()) {
+        strategies.push(Strategy::Bust(Edits::drop_sequences([early])));
     }
     // And whatever else one could come upon.
     strategies.push(Strategy::Excise(plans.wild(Use::Excise)));
@@ -45,6 +51,20 @@ pub fn strategies(incident: &Incident, at_halt: &ModelExchange) -> Vec<Strategy>
 struct Plans<'a> {
     random: Random,
     incident: &'a Incident,
+    /// Orders that traded with one that stands at the halt, and was traded with again.
+    early: Vec<Sequence>,
+}
+
+/// Without these the fees of what stands were charged in other steps than the rules would.
+fn early_takers(incident: &Incident, parent: &Parent) -> Vec<Sequence> {
+    let fills = parent.fills_behind(Sequence(0));
+    let stands: BTreeSet<_> = parent.at_halt.open_orders().map(|(_, order)| order.id).collect();
+    let is_early = |(place, fill): &(usize, &Fill)| {
+        let again = fills[place + 1..].iter().any(|later| later.maker == fill.maker);
+        again && stands.contains(&fill.maker) && fill.taker.0 == fill.sequence.0
+    };
+    let early = fills.iter().enumerate().filter(is_early).map(|(_, fill)| fill.sequence);
+    early.filter(|sequence| *sequence >= incident.marks.first).collect()
 }
 
 impl Plans<'_> {
@@ -140,7 +160,7 @@ impl Plans<'_> {
             if is_replaced {
                 edits.replaced.insert(wrong.sequence, other.command);
             } else {
-                let reason = if self.random.one_in(30) { None } else { Some("a test".to_owned()) };
+                let reason = if self.random.one_in(10) { None } else { Some("a test".to_owned()) };
                 edits.dropped.insert(wrong.sequence, reason);
             }
         }
