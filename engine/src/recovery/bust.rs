@@ -1,5 +1,10 @@
 //! Bust: what happened stands, as far as it can be paid without the edits.
 
+use std::{
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
+};
+
 use super::{
     branch::{Branch, BranchError, BustedFill, each_through, fill_of},
     edits::{Edits, is_fact},
@@ -13,9 +18,29 @@ use crate::{
     types::{MarketId, MarketSpec, Sequence},
 };
 
-/// Computes the branch. The pass goes over the parent's events while the parent is applied.
+/// What is handed from the parent to the pass at once.
+#[derive(Default)]
+struct Batch {
+    items: Vec<Item>,
+    events: Vec<Numbered>,
+}
+
+/// A command, and up to where in the batch its events go.
+struct Item {
+    command: SequencedCommand,
+    is_refused: bool,
+    events_end: usize,
+}
+
+/// An event, and its number among those of its command.
+type Numbered = (u32, Event);
+
+const BATCHES_WAITING: usize = 8;
+const BATCH_ITEMS: usize = 2_048;
+
+/// Computes the branch: one thread applies the parent, another goes over what matters of its events.
 pub(super) fn evaluate(
-    mut exchange: Exchange,
+    exchange: Exchange,
     commands: Commands,
     cut: Sequence,
     halt: Sequence,
@@ -23,48 +48,153 @@ pub(super) fn evaluate(
     mut watched: Option<&mut Watched>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Branch, BranchError> {
-    let mut busting = Busting::begin(&exchange);
+    let busting = Busting::begin(&exchange);
+    let specs = Specs::of(&exchange);
     if let Some(watched) = &mut watched {
         watched.begin(|account| busting.possessions(account));
     }
-    let mut busted = Vec::new();
-    let mut specs = Specs::of(&exchange);
+    // Who watches wants to know at which command a lock ended.
+    let every = watched.is_some();
+    let pass = Pass { busting, specs, busted: Vec::new(), edits, watched };
+    let (sender, batches) = sync_channel(BATCHES_WAITING);
+    let (empty_sender, empties) = sync_channel(BATCHES_WAITING + 2);
+    thread::scope(|scope| {
+        let passing = scope.spawn(move || pass.over(&batches, &empty_sender));
+        let parent = lead(exchange, commands, cut, halt, edits, every, progress, &sender, &empties);
+        drop(sender);
+        let passed = passing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // What the pass came upon is the reason why the parent could not go on.
+        let Pass { busting, busted, .. } = passed?;
+        let (exchange, count) = parent?;
+        let (branch, unfunded) = busting.finish(&exchange);
+        Ok(Branch {
+            parent: exchange,
+            exchange: branch,
+            cut,
+            busted,
+            new_fills: Vec::new(),
+            refused: std::collections::BTreeMap::new(),
+            unfunded,
+            commands: count,
+        })
+    })
+}
+
+/// Applies the parent, and hands on what matters to the pass: orders that came to no fill do not.
+#[allow(clippy::too_many_arguments, reason = "both ends of what joins it to the pass")]
+fn lead(
+    mut exchange: Exchange,
+    commands: Commands,
+    cut: Sequence,
+    halt: Sequence,
+    edits: &Edits,
+    every: bool,
+    progress: &(dyn Fn(u64) + Sync),
+    sender: &SyncSender<Batch>,
+    empties: &Receiver<Batch>,
+) -> Result<(Exchange, u64), BranchError> {
     let mut events = Vec::new();
+    let mut batch = Batch::default();
     let count = each_through(commands, cut, halt, |command| {
         events.clear();
         exchange.apply(command.sequence, command.time, &command.command, &mut events);
-        busting.pass(command.sequence, command.time);
-        let done = (command.sequence.0 - cut.0).is_multiple_of(1 << 12) || command.sequence == halt;
-        if done {
+        let is_edited = edits.dropped.contains_key(&command.sequence) || edits.replaced.contains_key(&command.sequence);
+        let matters = |event: &Event| matters(event) || is_edited;
+        let before = batch.events.len();
+        batch
+            .events
+            .extend((0..).zip(&events).filter(|(_, event)| matters(event)).map(|(index, event)| (index, *event)));
+        let events_end = batch.events.len();
+        let is_last = command.sequence == halt;
+        if events_end > before || every || is_edited || is_last || !is_about_orders(&command.command) {
+            let is_refused = matches!(events[..], [.., Event::Refused { .. }]);
+            batch.items.push(Item { command: *command, is_refused, events_end });
+        }
+        if (command.sequence.0 - cut.0).is_multiple_of(1 << 12) || is_last {
             progress(command.sequence.0 - cut.0);
         }
-        let is_refused = matches!(events[..], [.., Event::Refused { .. }]);
-        if let Some(reason) = edits.dropped.get(&command.sequence) {
-            check_drop(command, is_refused, reason.is_some())?;
-            learn(&mut specs, &events);
-            drop_events(command, &events, &specs, &mut busting, &mut busted);
-        } else if let Some(other) = edits.replaced.get(&command.sequence) {
-            replace(command, other, &mut busting)?;
-        } else if !is_refused {
-            learn(&mut specs, &events);
-            repeat(command, &events, &specs, &mut busting, &mut busted)?;
-        }
-        if let Some(watched) = &mut watched {
-            watched.look(command.sequence, |account| busting.possessions(account));
+        if batch.items.len() >= BATCH_ITEMS || is_last {
+            let next = empties.try_recv().unwrap_or_default();
+            let sent = sender.send(std::mem::replace(&mut batch, next));
+            sent.map_err(|_| BranchError::Invariant("it ended before the parent did".to_owned()))?;
         }
         Ok(())
     })?;
-    let (branch, unfunded) = busting.finish(&exchange);
-    Ok(Branch {
-        parent: exchange,
-        exchange: branch,
-        cut,
-        busted,
-        new_fills: Vec::new(),
-        refused: std::collections::BTreeMap::new(),
-        unfunded,
-        commands: count,
-    })
+    Ok((exchange, count))
+}
+
+/// Whether the pass looks at an event of a command that is not edited.
+const fn matters(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Filled { .. }
+            | Event::OrderReplaced { .. }
+            | Event::Transferred { .. }
+            | Event::WithdrawalRequested { .. }
+            | Event::SetOffDone { .. }
+            | Event::MarketAdded { .. }
+    )
+}
+
+/// Whether all that a command does to balances is told by its fills.
+const fn is_about_orders(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::PlaceLimit { .. }
+            | Command::PlaceMarketBuy { .. }
+            | Command::PlaceMarketSell { .. }
+            | Command::CancelOrder { .. }
+            | Command::CancelByClientOrderId { .. }
+            | Command::ReduceOrder { .. }
+            | Command::ReplaceOrder { .. }
+            | Command::CancelAllOfAccount { .. }
+            | Command::CancelAllOfMarket { .. }
+    )
+}
+
+/// The pass over what happened.
+struct Pass<'a> {
+    busting: Busting,
+    specs: Specs,
+    busted: Vec<BustedFill>,
+    edits: &'a Edits,
+    watched: Option<&'a mut Watched>,
+}
+
+impl Pass<'_> {
+    fn over(mut self, batches: &Receiver<Batch>, empties: &SyncSender<Batch>) -> Result<Self, BranchError> {
+        while let Ok(mut batch) = batches.recv() {
+            let mut begin = 0;
+            for Item { command, is_refused, events_end } in &batch.items {
+                self.step(command, *is_refused, &batch.events[begin..*events_end])?;
+                begin = *events_end;
+            }
+            batch.items.clear();
+            batch.events.clear();
+            // When nobody takes it back, it is freed.
+            drop(empties.try_send(batch));
+        }
+        Ok(self)
+    }
+
+    fn step(&mut self, command: &SequencedCommand, is_refused: bool, events: &[Numbered]) -> Result<(), BranchError> {
+        let Self { busting, specs, busted, edits, watched } = self;
+        busting.pass(command.sequence, command.time);
+        if let Some(reason) = edits.dropped.get(&command.sequence) {
+            check_drop(command, is_refused, reason.is_some())?;
+            learn(specs, events);
+            drop_events(command, events, specs, busting, busted);
+        } else if let Some(other) = edits.replaced.get(&command.sequence) {
+            replace(command, other, busting)?;
+        } else if !is_refused {
+            learn(specs, events);
+            repeat(command, events, specs, busting, busted)?;
+        }
+        if let Some(watched) = watched {
+            watched.look(command.sequence, |account| busting.possessions(account));
+        }
+        Ok(())
+    }
 }
 
 /// The markets' specifications, by number.
@@ -90,9 +220,10 @@ impl Specs {
     }
 }
 
-fn learn(specs: &mut Specs, events: &[Event]) {
+fn learn(specs: &mut Specs, events: &[Numbered]) {
     // A lock that ends at the same sequence is told ahead of it.
-    if let [.., Event::MarketAdded { market, base, quote, lot_size, tick_value, maker_rate, taker_rate }] = *events {
+    if let [.., (_, Event::MarketAdded { market, base, quote, lot_size, tick_value, maker_rate, taker_rate })] = *events
+    {
         specs.put(MarketSpec { market, base, quote, lot_size, tick_value, maker_rate, taker_rate });
     }
 }
@@ -163,12 +294,12 @@ fn kept_fill(event: &Event, specs: &Specs) -> Option<KeptFill> {
 /// What the events of a dropped command did does not happen.
 fn drop_events(
     command: &SequencedCommand,
-    events: &[Event],
+    events: &[Numbered],
     specs: &Specs,
     busting: &mut Busting,
     busted: &mut Vec<BustedFill>,
 ) {
-    for (index, event) in (0..).zip(events) {
+    for &(index, ref event) in events {
         if let Event::OrderAccepted { order, .. } = *event {
             busting.drop_order(order);
         } else if let Some(fill) = kept_fill(event, specs) {
@@ -205,7 +336,7 @@ fn replace(command: &SequencedCommand, other: &Command, busting: &mut Busting) -
 /// Lets happen what happened, as far as it can be paid.
 fn repeat(
     command: &SequencedCommand,
-    events: &[Event],
+    events: &[Numbered],
     specs: &Specs,
     busting: &mut Busting,
     busted: &mut Vec<BustedFill>,
@@ -236,7 +367,7 @@ fn repeat(
         _ if is_fact(&command.command) => busting.apply(sequence, time, &command.command).map_err(refused)?,
         _ => {}
     }
-    for (index, event) in (0..).zip(events) {
+    for &(index, ref event) in events {
         match *event {
             Event::Transferred { from, to, asset, amount } => {
                 busting.transfer(from, to, asset, amount);

@@ -170,7 +170,7 @@ impl<S: Storage> Timeline<S> {
 
     /// The same as it was before the command at `sequence`: for the parent of an epoch.
     #[must_use]
-    pub(super) fn before(self, sequence: Sequence) -> Self {
+    pub fn before(self, sequence: Sequence) -> Self {
         Self { until: sequence, ..self }
     }
 

@@ -1,21 +1,18 @@
 //! The report of an incident as one HTML file: what was measured and found here, in the library's terms.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context as _, Result};
 use engine::{
     exchange::Exchange,
     recovery::{
-        Branch, PricePoint, Trace,
+        Branch, PricePoint, Trace, diff,
         report::{
-            self, BalanceChange, BookChange, Check, Fact, LatencyRow, Mark, Phase, PriceChart, Reference, StrategyRow,
-            Units,
+            self, BookChange, Check, Fact, LatencyRow, Mark, Phase, PriceChart, Reference, StrategyRow, Units,
+            Valuation,
         },
     },
-    types::{AccountId, Amount, AssetId, MarketId, Sequence, Timestamp},
+    types::{AccountId, Amount, AssetId, MarketId, Price, Timestamp},
 };
 
 use super::{
@@ -25,14 +22,12 @@ use super::{
 };
 use crate::report::{Percentiles, text::grouped};
 
-/// In how many markets prices and books are shown.
-const MARKETS_SHOWN: usize = 3;
-/// How many of the largest changes of balances are shown.
-const CHANGES_SHOWN: usize = 25;
+/// In how many markets prices are shown: two beside each other.
+const MARKETS_SHOWN: usize = 4;
+/// And of how many books.
+const BOOKS_SHOWN: usize = 2;
 /// How many levels of a book are shown at most.
 const LEVELS_SHOWN: usize = 2_000;
-/// How many new trades of a market are shown at most.
-const NEW_TRADES_SHOWN: usize = 1_000;
 
 /// What the page is made of, besides the figures.
 pub struct Material<'a> {
@@ -65,44 +60,46 @@ pub fn write(path: &Path, figures: &IncidentReport, material: &Material<'_>) -> 
 }
 
 fn page(figures: &IncidentReport, material: &Material<'_>) -> report::IncidentReport {
+    // Everything is counted from the moment at which the first wrong credit was made.
+    let error = material.trace.map_or(material.error, |trace| trace.first.1);
+    let prices_before = material.world.markets.iter().map(|market| (&market.spec, Price(market.opening)));
     let mut page = report::IncidentReport {
-        title: figures.title.lines().next().unwrap_or_default().to_owned(),
+        title: format!("{}, played again: the wrong airdrop, and how it was put right", material.reference.name),
         lead: lead(figures, material),
         facts: facts(figures),
         timeline: figures
             .timeline
             .iter()
-            .map(|moment| Mark::new(Timestamp(material.error.0 + (moment.seconds * 1e9) as u64), moment.what.as_str()))
+            .map(|moment| Mark::new(Timestamp(error.0 + (moment.seconds * 1e9) as u64), moment.what.as_str()))
             .collect(),
         phases: phases(figures),
+        elapsed_seconds: (material.reopened > error).then(|| (material.reopened.0 - error.0) as f64 / 1e9),
         references: vec![material.reference.clone()],
         prices: shown(material).map(|market| prices(market, material)).collect(),
+        valuation: Some(Valuation::new(KRW, prices_before)),
         strategies: strategies(figures, material.world),
+        reason: figures.chosen.why.clone(),
         latency: latency(figures),
         checks: checks(figures),
         ..report::IncidentReport::default()
     };
-    if let Some(trace) = material.trace {
-        page.add_trace(trace);
-    }
-    page.error = material.error;
-    page.marks.push(Mark::new(material.reopened, "reopened"));
     if let Some(branch) = material.branch {
         page.units = Units::of(&branch.parent);
+        page.add_diff(&diff(branch, material.recipients), material.recipients);
+        // Deeper than a diff tells of, and in the markets whose prices are shown.
         page.books = shown(material)
+            .take(BOOKS_SHOWN)
             .filter_map(|market| {
                 let book = |exchange: &Exchange| exchange.book(market, LEVELS_SHOWN);
                 Some(BookChange { before: book(&branch.parent)?, after: book(&branch.exchange)? })
             })
             .collect();
-        let (innocent, credited): (Vec<_>, Vec<_>) = changes(branch, material)
-            .into_iter()
-            .partition(|(_, change)| !material.recipients.contains(&change.account));
-        page.changes_total = credited.len() as u64;
-        page.changes = largest(credited);
-        page.innocent_changes_total = innocent.len() as u64;
-        page.innocent_changes = largest(innocent);
     }
+    if let Some(trace) = material.trace {
+        page.add_trace(trace);
+    }
+    page.error = error;
+    page.marks.push(Mark::new(material.reopened, "open again"));
     page
 }
 
@@ -114,14 +111,14 @@ fn lead(figures: &IncidentReport, material: &Material<'_>) -> String {
     let payout = &figures.payout;
     let falls: Vec<String> = figures.falls.iter().take(2).map(ToString::to_string).collect();
     format!(
-        "{} accounts were credited in error instead of {}, worth {} KRW. {}. {} was applied on the exchange as it ran: {:.0} ms of machine \
-         time from the halt to the reopening; {} took {}.",
+        "{} accounts were credited coins worth {} KRW in error, instead of {}. Prices fell{}. The exchange was halted; {} was planned, \
+         signed by two operators and applied as the exchange ran, and trading went on after {:.1} s of machine time. What is played here, {}, took {}.",
         grouped(payout.recipients as u64),
-        payout.meant,
         grouped(payout.worth_krw),
-        if falls.is_empty() { "Prices fell".to_owned() } else { falls.join(", ") },
+        payout.meant,
+        if falls.is_empty() { String::new() } else { format!(": {}", falls.join(", ")) },
         figures.chosen.strategy,
-        figures.phases_ms.total,
+        figures.phases_ms.total / 1e3,
         material.reference.name,
         hours(material.reference.seconds)
     )
@@ -136,7 +133,8 @@ fn facts(figures: &IncidentReport) -> Vec<Fact> {
     let chosen = &figures.chosen;
     let operators: Vec<String> = chosen.operators.iter().map(ToString::to_string).collect();
     let mut facts = vec![
-        Fact::new("applied", format!("{}: {}", chosen.strategy, chosen.why)),
+        Fact::new("played", figures.title.lines().next().unwrap_or_default()),
+        Fact::new("applied", chosen.strategy.as_str()),
         Fact::new("plan", chosen.plan.as_str()),
         Fact::new("approved by", format!("operators {}", operators.join(" and "))),
         Fact::new("halt", format!("sequence {}", grouped(chosen.halt))),
@@ -200,20 +198,7 @@ fn prices(market: MarketId, material: &Material<'_>) -> PriceChart {
     let halt = material.trace.map_or(Timestamp(u64::MAX), |trace| trace.halt.1);
     let (happened, later): (Vec<PricePoint>, Vec<PricePoint>) =
         series.into_iter().partition(|point| point.time <= halt);
-    let repaired = material.branch.map(|branch| {
-        let void: BTreeSet<Sequence> =
-            branch.busted.iter().filter(|fill| fill.market == market).map(|fill| fill.sequence).collect();
-        let stands =
-            happened.iter().copied().filter(|point| point.sequence > branch.cut && !void.contains(&point.sequence));
-        let new: Vec<_> = branch.new_fills.iter().filter(|fill| fill.market == market).collect();
-        let every = new.len().div_ceil(NEW_TRADES_SHOWN).max(1);
-        let new = new.into_iter().step_by(every);
-        let mut repaired: Vec<PricePoint> = stands
-            .chain(new.map(|fill| PricePoint { sequence: fill.sequence, time: fill.time, price: fill.price }))
-            .collect();
-        repaired.sort_unstable_by_key(|point| point.sequence);
-        repaired
-    });
+    let repaired = material.branch.map(|branch| report::repaired(market, &happened, branch));
     PriceChart { market, happened, repaired, reopened: later }
 }
 
@@ -276,43 +261,4 @@ fn checks(figures: &IncidentReport) -> Vec<Check> {
         holds: figures.conserved,
     };
     states.chain([conserved]).collect()
-}
-
-/// Every balance that differs, with what the difference is worth in won.
-fn changes(branch: &Branch, material: &Material<'_>) -> Vec<(u64, BalanceChange)> {
-    let balances = |exchange: &Exchange| -> BTreeMap<(AccountId, AssetId), u64> {
-        let all = exchange.accounts().flat_map(|view| {
-            let account = view.account;
-            view.balances.into_iter().map(move |(asset, it)| ((account, asset), it.available.0 + it.held.0))
-        });
-        all.collect()
-    };
-    let (before, after) = (balances(&branch.parent), balances(&branch.exchange));
-    let credited: BTreeSet<(AccountId, AssetId)> = material
-        .trace
-        .map(|trace| trace.credits.iter().map(|row| (row.account, row.asset)).collect())
-        .unwrap_or_default();
-    let keys: BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
-    keys.into_iter()
-        .filter_map(|(account, asset)| {
-            let of = |balances: &BTreeMap<_, u64>| balances.get(&(account, asset)).copied().unwrap_or(0);
-            let (before, after) = (of(&before), of(&after));
-            if before == after {
-                return None;
-            }
-            let reason = match (credited.contains(&(account, asset)), after > before) {
-                (true, _) => "the wrong credit is taken back, and what was sold of it returns",
-                (false, true) => "trades that could not be paid for are void: what was given returns",
-                (false, false) => "trades that could not be paid for are void: what was got goes back",
-            };
-            let worth = material.world.krw_of(asset, Amount(before.abs_diff(after)));
-            let (before, after) = (Amount(before), Amount(after));
-            Some((worth, BalanceChange { account, asset, before, after, reason: reason.to_owned() }))
-        })
-        .collect()
-}
-
-fn largest(mut changes: Vec<(u64, BalanceChange)>) -> Vec<BalanceChange> {
-    changes.sort_by_key(|(worth, change)| (std::cmp::Reverse(*worth), change.account, change.asset));
-    changes.into_iter().take(CHANGES_SHOWN).map(|(_, change)| change).collect()
 }

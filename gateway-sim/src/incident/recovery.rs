@@ -93,6 +93,8 @@ pub struct Recovered {
     pub debts: Vec<(AccountId, AssetId, Amount)>,
     /// What was done.
     pub strategy: Option<Strategy>,
+    /// The sequence of the record that began the new epoch.
+    pub record: Option<Sequence>,
     board: Arc<Board>,
     error: Timestamp,
     reopened: Timestamp,
@@ -424,6 +426,7 @@ impl<'a> Recovery<'a> {
         Recovered {
             debts: branch.iter().flat_map(|branch| branch.exchange.receivables()).collect(),
             strategy: plan.map(|plan| plan.strategy),
+            record: self.applied.as_ref().map(|applied| applied.sequence),
             board: Arc::clone(self.live.board),
             error: self.payout.time,
             reopened: self.reopened,
@@ -481,12 +484,11 @@ fn why(chosen: StrategyName, rows: &[StrategyRow]) -> String {
     };
     let (this, other) = if chosen == StrategyName::Bust { (bust, excise) } else { (excise, bust) };
     format!(
-        "it takes the wrong credits back and changes {} innocent accounts, {} {}; {} of {} void trades against {}",
+        "it takes the wrong credits back and changes {} innocent accounts and {} trades, where {} changes {} and {}",
         grouped(this.innocent_changed),
+        grouped(this.trades_voided + this.trades_new),
         other.name,
         grouped(other.innocent_changed),
-        grouped(this.trades_voided + this.trades_new),
-        this.name,
         grouped(other.trades_voided + other.trades_new)
     )
 }

@@ -163,7 +163,9 @@ pub fn run(scale: &Scale) -> Result<ScaleReport> {
         Ok((live.latency()?, recovered))
     })?;
     let timeline = Timeline::open(&directory.path)?;
-    if let Some(strategy) = &recovered.strategy {
+    if let (Some(strategy), Some(record)) = (&recovered.strategy, recovered.record) {
+        // As it was before the new epoch began.
+        let timeline = timeline.before(record);
         narrator.tell("the same branch, and the same history in line, in turns");
         let halt = Sequence(report.incident.chosen.halt);
         let rounds =

@@ -220,6 +220,8 @@ pub struct TraceFigures {
     pub poisoned: u64,
     /// Of these, never credited in error.
     pub poisoned_innocent: u64,
+    /// Accounts that have anything of the credits themselves now.
+    pub holders: u64,
 }
 
 /// What went from hand to hand at one hop, of one asset and in one way.

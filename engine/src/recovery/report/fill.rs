@@ -25,11 +25,13 @@ use crate::{
 };
 
 /// How many of the largest changes are shown.
-const CHANGES_MAX: usize = 25;
+const CHANGES_MAX: usize = 15;
 /// How many credits are shown by themselves.
-const MOVERS_MAX: usize = 20;
-/// In how many markets prices are shown.
-const MARKETS_MAX: usize = 3;
+const MOVERS_MAX: usize = 15;
+/// In how many markets prices are shown: two beside each other.
+const MARKETS_MAX: usize = 4;
+/// And of how many books.
+const BOOKS_MAX: usize = 2;
 /// How many new trades of a market are looked at, at most.
 const NEW_TRADES_MAX: usize = 1_000;
 
@@ -62,6 +64,7 @@ impl IncidentReport {
             fills_touched: trace.fills_touched,
             poisoned: trace.poisoned.len() as u64,
             poisoned_innocent: trace.poisoned.difference(&trace.credited_accounts()).count() as u64,
+            holders: trace.holders.iter().map(|(account, ..)| account).collect::<BTreeSet<_>>().len() as u64,
         });
         self.marks.push(Mark::new(trace.first.1, "error"));
         self.marks.push(Mark::new(trace.halt.1, "halt"));
@@ -159,7 +162,7 @@ impl IncidentReport {
         });
         debts.truncate(CHANGES_MAX);
         self.debts = debts;
-        let books = diff.books.iter().take(MARKETS_MAX);
+        let books = diff.books.iter().take(BOOKS_MAX);
         self.books = books.map(|book| BookChange { before: book.before.clone(), after: book.after.clone() }).collect();
     }
 

@@ -42,6 +42,32 @@ impl Html {
         self.0.push_str(markup);
     }
 
+    /// A heading within a section.
+    pub(super) fn heading(&mut self, text: &str) {
+        self.put(format_args!("<h3>{}</h3>\n", Text(text)));
+    }
+
+    /// A paragraph in small print, unless there is nothing to say.
+    pub(super) fn note(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.put(format_args!("<p class=\"note\">{}</p>\n", Text(text)));
+        }
+    }
+
+    /// What colours mean: of each a class and a word.
+    pub(super) fn key(&mut self, entries: &[(&str, &str)]) {
+        self.raw("<ul class=\"key\">");
+        for (class, word) in entries {
+            self.put(format_args!("<li><i class=\"{class}\"></i>{}</li>", Text(word)));
+        }
+        self.raw("</ul>\n");
+    }
+
+    /// Whether there is nothing yet.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All of it.
     pub(super) fn finish(self) -> String {
         self.0

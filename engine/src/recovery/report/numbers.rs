@@ -54,6 +54,30 @@ pub(super) fn signed(minor: i128, scale: u8, at_least: u8) -> String {
     format!("{sign}{}", decimal(minor.unsigned_abs(), scale, at_least))
 }
 
+/// About how much that is, in words that can be read aloud: three figures, and thousands of millions as bn.
+pub(super) fn about(minor: u128, scale: u8) -> String {
+    let value = minor as f64 / 10_f64.powi(scale.into());
+    match value {
+        _ if value >= 1e15 => format!("{value:.2e}"),
+        _ if value >= 999.5e9 => format!("{} tn", figures(value / 1e12)),
+        _ if value >= 999.5e6 => format!("{} bn", figures(value / 1e9)),
+        _ if value >= 999_500.0 => format!("{} M", figures(value / 1e6)),
+        _ if value >= 999.5 => grouped(value.round() as u64),
+        _ => figures(value),
+    }
+}
+
+/// Three figures.
+fn figures(value: f64) -> String {
+    match value {
+        0.0 => "0".to_owned(),
+        _ if value >= 99.95 => format!("{value:.0}"),
+        _ if value >= 9.995 => format!("{value:.1}"),
+        _ if value >= 0.01 => format!("{value:.2}"),
+        _ => "< 0.01".to_owned(),
+    }
+}
+
 /// A share in percent.
 pub(super) fn percent(part: u128, whole: u128) -> String {
     if whole == 0 {
@@ -101,7 +125,7 @@ pub(super) fn offset(nanoseconds: i128) -> String {
 pub(super) fn microseconds(nanoseconds: u64) -> String {
     match nanoseconds {
         0..100_000 => format!("{:.1}", nanoseconds as f64 / 1e3),
-        _ => grouped((nanoseconds + 500) / 1_000),
+        _ => grouped(nanoseconds / 1_000 + u64::from(nanoseconds % 1_000 >= 500)),
     }
 }
 
@@ -191,6 +215,16 @@ impl Units {
         format!("{} {}", decimal(minor, self.scale(asset), 0), self.symbol(asset))
     }
 
+    /// About how much it is, with its symbol.
+    pub(super) fn about(&self, asset: AssetId, minor: u128) -> String {
+        format!("{} {}", about(minor, self.scale(asset)), self.symbol(asset))
+    }
+
+    /// Amounts of several assets, or a dash for none.
+    pub(super) fn amounts<A: Into<u128>>(&self, amounts: impl IntoIterator<Item = (AssetId, A)>) -> Vec<String> {
+        amounts.into_iter().map(|(asset, amount)| self.amount(asset, amount.into())).collect()
+    }
+
     /// The name of a market.
     pub(super) fn market_name(&self, market: MarketId) -> String {
         self.market(market).map_or_else(
@@ -260,6 +294,11 @@ mod tests {
         assert_eq!(percent(1, 1_000_000), "< 0.1 %");
         assert_eq!(percent(999_999, 1_000_000), "> 99.9 %");
         assert_eq!(percent(10, 10), "100 %");
+        assert_eq!(about(1_234_567_890_123, 4), "123 M");
+        assert_eq!(about(82_345_678_901_230, 4), "8.23 bn");
+        assert_eq!(about(9_999_999, 4), "1,000");
+        assert_eq!(about(1, 8), "< 0.01");
+        assert_eq!(about(u128::MAX, 0), "3.40e38");
         assert_eq!(span(37_800.0), "10 h 30 min");
         assert_eq!(span(97_200.0), "27 h");
         assert_eq!(span(59.99), "1 min");

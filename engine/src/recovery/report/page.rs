@@ -1,207 +1,163 @@
-//! The page: its sections, in order, and what is said at their heads.
+//! The page: its head, and its sections in order; those that have nothing to say are left out.
 
 use super::{
-    charts::{self, Depth, Line},
-    data::{BookChange, IncidentReport, PriceChart},
+    changes,
+    data::IncidentReport,
     markup::{Html, Text},
-    numbers::{grouped, span},
-    tables,
+    money,
+    numbers::{grouped, percent, span},
+    prices, strategies, times,
 };
-use crate::types::Timestamp;
+use crate::types::Amount;
 
-/// What the page looks like, in light, in dark and on paper.
+/// How it looks; in light and dark, narrow and printed.
 const STYLE: &str = include_str!("style.css");
+
+/// Writes a section.
+type Section = fn(&mut Html, &IncidentReport);
+
+/// The sections: what links point to, the title, and what writes it.
+const SECTIONS: [(&str, &str, Section); 9] = [
+    ("happened", "What happened", times::timeline),
+    ("time", "From halt to reopened", times::phases),
+    ("prices", "Prices through the incident", prices::prices),
+    ("funds", "Where the money went", money::money),
+    ("strategies", "Ways to repair it", strategies::strategies),
+    ("changes", "What the repair changes", changes::changes),
+    ("books", "Order books before and after", prices::books),
+    ("checks", "Proof", checks),
+    ("latency", "Latencies", times::latency),
+];
 
 /// The whole page.
 pub(super) fn page(report: &IncidentReport) -> String {
     let mut html = Html::default();
-    html.raw("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    html.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
-    html.raw("<meta name=\"generator\" content=\"Reprise\">\n");
+    let title = if report.title.is_empty() { "Incident report" } else { &report.title };
     html.put(format_args!(
-        "<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
-        Text(&report.title)
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
+        Text(title)
     ));
-    head(&mut html, report);
-    tables::phases(&mut html, report);
-    tables::timeline(&mut html, report);
-    prices(&mut html, report);
-    tables::credits(&mut html, report);
-    tables::flows(&mut html, report);
-    tables::strategies(&mut html, report);
-    tables::changes(&mut html, report);
-    books(&mut html, report);
-    tables::checks(&mut html, report);
-    tables::latency(&mut html, report);
-    tables::facts(&mut html, report);
-    html.raw("</main>\n</body>\n</html>\n");
-    html.finish()
-}
-
-/// The begin of a section.
-pub(super) fn section(html: &mut Html, title: &str, text: &str) {
-    html.put(format_args!("<h2>{}</h2>\n", Text(title)));
-    if !text.is_empty() {
-        html.put(format_args!("<p class=\"note\">{}</p>\n", Text(text)));
+    let mut sections: Vec<(&str, &str, String)> = Vec::new();
+    for (id, name, write) in SECTIONS.into_iter().chain([("particulars", "Particulars", facts as Section)]) {
+        let mut section = Html::default();
+        write(&mut section, report);
+        if !section.is_empty() {
+            sections.push((id, name, section.finish()));
+        }
     }
-}
-
-fn head(html: &mut Html, report: &IncidentReport) {
-    html.put(format_args!("<h1>{}</h1>\n", Text(&report.title)));
+    html.put(format_args!("<header>\n<p class=\"kicker\">Incident report</p>\n<h1>{}</h1>\n", Text(title)));
     if !report.lead.is_empty() {
         html.put(format_args!("<p class=\"lead\">{}</p>\n", Text(&report.lead)));
     }
-    let mut cards: Vec<(String, String)> = Vec::new();
-    let counted: f64 = report.phases.iter().filter(|phase| phase.counts).map(|phase| phase.milliseconds).sum();
-    if counted > 0.0 {
-        let than = report
-            .references
-            .first()
-            .map_or_else(String::new, |reference| format!("; {}: {}", reference.name, span(reference.seconds)));
-        cards.push((span(counted / 1e3), format!("machine time from halt to reopened{than}")));
+    figures(&mut html, report);
+    if sections.len() > 1 {
+        html.raw("<nav aria-label=\"sections\">\n");
+        for (id, name, _) in &sections {
+            html.put(format_args!("<a href=\"#{id}\">{name}</a>\n"));
+        }
+        html.raw("</nav>\n");
     }
-    if let Some(traced) = &report.traced {
-        cards.push((grouped(traced.recipients), "accounts credited in error".to_owned()));
-        let seconds = traced.nanoseconds as f64 / 1e9;
-        cards.push((
-            grouped(traced.fills_touched),
-            format!("of {} trades in {} reached by the money", grouped(traced.fills), span(seconds)),
+    html.raw("</header>\n<main>\n");
+    for (id, name, section) in &sections {
+        html.put(format_args!("<section id=\"{id}\">\n<h2>{name}</h2>\n{section}</section>\n"));
+    }
+    html.raw(
+        "</main>\n<footer><p class=\"note\">Written by Reprise. This file needs nothing else: no script, and nothing is \
+         fetched.</p></footer>\n</body>\n</html>\n",
+    );
+    html.finish()
+}
+
+/// The few figures that should be known at once.
+fn figures(html: &mut Html, report: &IncidentReport) {
+    let mut tiles: Vec<(String, String)> = Vec::new();
+    if let Some(seconds) = times::machine_seconds(report) {
+        let past = report.references.first();
+        let past = past.map_or_else(String::new, |past| format!("; {} took {}", past.name, span(past.seconds)));
+        tiles.push((span(seconds), format!("of machine time from the halt to the reopening{past}")));
+    }
+    if let Some(unit) = money::Unit::of(report) {
+        let sum = |of: fn(&crate::recovery::CreditRow) -> Amount| {
+            report.credits.iter().map(|row| unit.value(row.asset, of(row))).sum::<u128>()
+        };
+        let credited = sum(|row| row.credited);
+        if credited > 0 {
+            let accounts = report.traced.map(|traced| format!(" to {} accounts", grouped(traced.recipients)));
+            let still = sum(|row| row.available) + sum(|row| row.held);
+            tiles.push((
+                unit.about(credited),
+                format!(
+                    "credited in error{}; {} of it never left them",
+                    accounts.unwrap_or_default(),
+                    percent(still, credited)
+                ),
+            ));
+        }
+    } else if let Some(traced) = report.traced {
+        tiles.push((grouped(traced.recipients), "accounts credited in error".to_owned()));
+    }
+    let fall = report.prices.iter().filter_map(|chart| {
+        let unit = report.units.price_unit(chart.market);
+        let (before, lowest) = prices::deepest(report, chart)?;
+        Some((unit.value(lowest) / unit.value(before), chart.market, prices::change(unit, before, lowest)))
+    });
+    if let Some((_, market, text)) = fall.min_by(|one, other| one.0.total_cmp(&other.0)) {
+        tiles.push((text, format!("{} at its lowest", report.units.market_name(market))));
+    }
+    if let Some(row) = report.strategies.iter().find(|row| row.chosen && row.refused.is_none()) {
+        let trades = format!("{} trades void", grouped(row.trades_voided));
+        tiles.push((
+            grouped(row.innocent_changed),
+            format!("innocent accounts changed by {}, of {}; {trades}", row.name, grouped(row.accounts_changed)),
         ));
+        if let Some((asset, amount)) = row.worth {
+            let told = format!("could not be funded and is owed after {}", row.name);
+            tiles.push((report.units.about(asset, amount.0.into()), told));
+        }
     }
-    if let Some(chosen) = report.strategies.iter().find(|row| row.chosen) {
-        cards.push((
-            grouped(chosen.innocent_changed),
-            format!("innocent accounts changed by the repair, of {} changed", grouped(chosen.accounts_changed)),
-        ));
-    }
-    if !report.checks.is_empty() {
-        let hold = report.checks.iter().filter(|check| check.holds).count();
-        cards.push((format!("{hold} of {}", report.checks.len()), "checks hold".to_owned()));
-    }
-    if cards.is_empty() {
+    if tiles.is_empty() {
         return;
     }
-    html.raw("<ul class=\"cards\">\n");
-    for (value, name) in cards {
-        html.put(format_args!("<li><b>{}</b><span>{}</span></li>\n", Text(&value), Text(&name)));
+    html.raw("<dl class=\"tiles\">\n");
+    for (value, what) in tiles {
+        html.put(format_args!("<div class=\"tile\"><dt>{}</dt><dd>{}</dd></div>\n", Text(&what), Text(&value)));
+    }
+    html.raw("</dl>\n");
+}
+
+fn checks(html: &mut Html, report: &IncidentReport) {
+    let sums = report.credits.iter().filter(|row| row.credited.0 > 0);
+    let sums = (sums.clone().count(), sums.filter(|row| !row.sums_exactly()).count());
+    if report.checks.is_empty() && sums.0 == 0 {
+        return;
+    }
+    html.raw("<ul class=\"checks\">\n");
+    let mut check = |what: &str, value: &str, holds: bool| {
+        html.put(format_args!("<li>{}<span>{}", money::verdict(holds, "\u{2713} holds", "\u{2717} FAILS"), Text(what)));
+        if !value.is_empty() {
+            html.put(format_args!("<code>{}</code>", Text(value)));
+        }
+        html.raw("</span></li>\n");
+    };
+    for row in &report.checks {
+        check(&row.what, &row.value, row.holds);
+    }
+    if sums.0 > 0 {
+        let what = "what was credited is still there, held, sold, withdrawn, transferred, paid in fees or set off: the columns of every \
+                    asset sum exactly";
+        check(what, "", sums.1 == 0);
     }
     html.raw("</ul>\n");
 }
 
-/// Seconds from the error.
-fn seconds(report: &IncidentReport, time: Timestamp) -> f64 {
-    (i128::from(time.0) - i128::from(report.error.0)) as f64 / 1e9
-}
-
-fn prices(html: &mut Html, report: &IncidentReport) {
-    if report.prices.iter().all(|chart| chart.happened.is_empty() && chart.reopened.is_empty()) {
+fn facts(html: &mut Html, report: &IncidentReport) {
+    if report.facts.is_empty() {
         return;
     }
-    section(
-        html,
-        "Prices",
-        "Trades as they happened, as they are after the repair, and after the reopening. Times are seconds from the error.",
-    );
-    for chart in &report.prices {
-        price_chart(html, report, chart);
+    html.raw("<dl class=\"facts\">\n");
+    for fact in &report.facts {
+        html.put(format_args!("<dt>{}</dt><dd>{}</dd>\n", Text(&fact.name), Text(&fact.value)));
     }
-}
-
-fn price_chart(html: &mut Html, report: &IncidentReport, chart: &PriceChart) {
-    let unit = report.units.price_unit(chart.market);
-    let points = |points: &[crate::recovery::PricePoint]| -> Vec<(f64, f64)> {
-        points.iter().map(|point| (seconds(report, point.time), unit.value(point.price))).collect()
-    };
-    let mut lines = vec![("as it happened", Line { colour: "s6", dashed: false, points: points(&chart.happened) })];
-    if let Some(repaired) = &chart.repaired {
-        let line = Line { colour: "s1", dashed: true, points: points(repaired) };
-        lines.push(("trades that stand after the repair", line));
-    }
-    lines.push(("after the reopening", Line { colour: "s3", dashed: false, points: points(&chart.reopened) }));
-    lines.retain(|(_, line)| !line.points.is_empty());
-    if lines.is_empty() {
-        return;
-    }
-    let name = report.units.market_name(chart.market);
-    let before = chart.happened.iter().rfind(|point| point.time < report.error);
-    let low = chart.happened.iter().filter(|point| point.time >= report.error).min_by_key(|point| point.price);
-    let told =
-        [("last before the error", before), ("lowest until the halt", low), ("last of all", chart.reopened.last())];
-    let told: Vec<String> = told
-        .into_iter()
-        .filter_map(|(name, point)| point.map(|point| format!("{name} {}", unit.text(point.price))))
-        .collect();
-    html.put(format_args!(
-        "<figure><figcaption><b>{}</b>, in {}: {}</figcaption>",
-        Text(&name),
-        Text(&report.units.price_name(chart.market)),
-        Text(&told.join(", "))
-    ));
-    let mut marks: Vec<(f64, String)> =
-        report.marks.iter().map(|mark| (seconds(report, mark.time), mark.what.clone())).collect();
-    marks.sort_by(|left, right| left.0.total_cmp(&right.0));
-    let names: Vec<(&str, &str)> = lines.iter().map(|(name, line)| (line.colour, *name)).collect();
-    let lines: Vec<Line> = lines.into_iter().map(|(_, line)| line).collect();
-    charts::lines(html, &format!("Prices of {name} through the incident"), &lines, &marks);
-    legend(html, &names);
-    html.raw("</figure>\n");
-}
-
-/// What colours mean.
-pub(super) fn legend(html: &mut Html, names: &[(&str, &str)]) {
-    html.raw("<ul class=\"legend\">");
-    for (colour, name) in names {
-        html.put(format_args!("<li><i style=\"background:var(--{colour})\"></i>{}</li>", Text(name)));
-    }
-    html.raw("</ul>");
-}
-
-/// How many levels of each side are drawn: further out nobody looks.
-const LEVELS_DRAWN: usize = 60;
-
-fn books(html: &mut Html, report: &IncidentReport) {
-    if report.books.is_empty() {
-        return;
-    }
-    section(
-        html,
-        "Books before and after",
-        "What could be bought and sold at the halt, and after the repair, on the same scale.",
-    );
-    for BookChange { before, after } in &report.books {
-        let market = before.market;
-        let name = report.units.market_name(market);
-        let (_, scale) = report.units.quantity(market, crate::types::Quantity(0));
-        let unit = 10_f64.powi(scale.into());
-        let quantity = |lots: u128| {
-            let lots = crate::types::Quantity(u64::try_from(lots).unwrap_or(u64::MAX));
-            report.units.quantity(market, lots).0 as f64 / unit
-        };
-        let cut = |levels: &[_]| levels.len().min(LEVELS_DRAWN);
-        let drawn = [(before, true), (after, false)].map(|(book, dashed)| Depth {
-            bids: &book.bids[..cut(&book.bids)],
-            asks: &book.asks[..cut(&book.asks)],
-            dashed,
-        });
-        let orders = |book: &crate::exchange::BookView| -> u64 {
-            book.bids.iter().chain(&book.asks).map(|level| u64::from(level.orders)).sum()
-        };
-        html.put(format_args!(
-            "<figure><figcaption><b>{}</b>: depth in {} up to each price ({}); {} orders at the halt, {} after</figcaption>",
-            Text(&name),
-            Text(&report.units.base_name(market)),
-            Text(&report.units.price_name(market)),
-            grouped(orders(before)),
-            grouped(orders(after))
-        ));
-        charts::depth(
-            html,
-            &format!("Depth of {name} before and after"),
-            &drawn,
-            report.units.price_unit(market),
-            quantity,
-        );
-        legend(html, &[("s3", "bids"), ("s6", "asks"), ("s5", "dashed: at the halt; solid: after the repair")]);
-        html.raw("</figure>\n");
-    }
+    html.raw("</dl>\n");
 }
