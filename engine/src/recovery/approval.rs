@@ -386,7 +386,9 @@ impl Approval {
             let name = entry.map_err(failed)?.file_name();
             let number =
                 name.to_str().zip(prefix.as_ref()).and_then(|(name, prefix)| name.strip_prefix(prefix.as_str()));
-            operators.extend(number.and_then(|number| number.parse().ok()).map(OperatorId));
+            // Only what `file_beside` names: a copy named 03 is not read as a second file of 3.
+            let operator = number.and_then(|number| number.parse().ok().filter(|n: &u16| n.to_string() == number));
+            operators.extend(operator.map(OperatorId));
         }
         operators.sort_unstable();
         operators.into_iter().map(|operator| Self::read_file(Self::file_beside(plan_file, operator), plan)).collect()

@@ -125,6 +125,14 @@ pub enum BranchError {
         /// The kind of command.
         kind: &'static str,
     },
+    /// A reason would not show as what it is to those who sign it.
+    #[error(
+        "the reason why sequence {sequence} is no fact is empty, or has letters that cannot be seen: give one line of text"
+    )]
+    UnreadableReason {
+        /// Which.
+        sequence: Sequence,
+    },
     /// A command would be replaced by itself.
     #[error("sequence {sequence} is replaced by the same command")]
     Unchanged {

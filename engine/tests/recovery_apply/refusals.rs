@@ -158,3 +158,53 @@ fn a_preview_cannot_be_signed_or_applied() {
     }
     assert!(contents(directory) == before);
 }
+
+#[test]
+fn a_plan_that_began_an_earlier_epoch_is_told_as_applied() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    frozen(directory);
+    let timeline = Timeline::open(directory).unwrap();
+    let mut all = strategies(&timeline, BAD);
+    let (never, ..) = approved(&timeline, &all.swap_remove(1));
+    let (first, _, approvals) = approved(&timeline, &all.swap_remove(0));
+    let applied = apply(directory, &first, &approvals, Timestamp(1), &|_| ()).unwrap();
+
+    let mut inline = Inline::open(directory, Durability::None).unwrap();
+    let last = inline.submit(Cause::operator(1), status(TradingStatus::Open)).unwrap();
+    inline.submit(Cause::operator(1), late_deposit(1)).unwrap();
+    inline.freeze(Cause::operator(1)).unwrap();
+    inline.close().unwrap();
+    let (second, _, approvals) = approved(&timeline, &Strategy::Rewind { cut: last });
+    assert_eq!(apply(directory, &second, &approvals, Timestamp(1), &|_| ()).unwrap().epoch, second.epoch.next());
+
+    let before = contents(directory);
+    let again = apply(directory, &first, &[], Timestamp(1), &|_| ()).unwrap();
+    assert!(again.already);
+    assert_eq!((again.epoch, again.sequence, again.plan), (applied.epoch, applied.sequence, first.hash()));
+    let error = apply(directory, &never, &approve(&never), Timestamp(1), &|_| ()).unwrap_err();
+    assert!(matches!(error, ApplyError::OtherEpoch { .. }), "{error}");
+    assert!(contents(directory) == before, "something was written");
+}
+
+#[test]
+fn reasons_that_would_deceive_who_signs() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    frozen(directory);
+    let timeline = Timeline::open(directory).unwrap();
+    let strategy = |reason: &str| {
+        let mut edits = Edits::default();
+        edits.dropped.insert(execution(&timeline, BAD), Some(reason.to_owned()));
+        Strategy::Excise(edits)
+    };
+    let (plan, _) = make_plan(&timeline, &strategy("typed in twice; caf\u{e9}, \u{20a9}5"), &|_| ()).unwrap();
+    assert_eq!(Plan::decode(&plan.encode()), Ok(plan.clone()));
+    for reason in ["", "  ", "fine\nsigned by operator 2", "\u{1b}[2K", "a\u{202e}b", "a\u{200b}b", "\u{9b}2K"] {
+        let error = make_plan(&timeline, &strategy(reason), &|_| ()).unwrap_err();
+        assert!(error.to_string().contains("is empty, or has letters that cannot be seen"), "{reason:?}: {error}");
+        // Nor does a file that was made otherwise get as far as to be shown.
+        let made = Plan { strategy: strategy(reason), ..plan.clone() };
+        assert!(Plan::decode(&made.encode()).is_err(), "{reason:?}");
+    }
+}
