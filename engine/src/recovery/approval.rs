@@ -9,6 +9,10 @@
 //! 47 epoch u32, the parent's       91 zeros, 8 bytes
 //! ```
 //!
+//! Who is an operator, and with which key, is what the journal says. A `RegisterOperator` names two who vouch and carries no
+//! signature of theirs: whoever can submit commands as an operator, or holds the directory of a stopped exchange, can register
+//! others. Two signatures are worth as much as the guard over that lane; `reprise log --kind RegisterOperator` lists them.
+//!
 //! A key file is text: a title, and the secret in hex. Nobody but its owner may read it. So is the file of an approval:
 //!
 //! ```text

@@ -479,6 +479,10 @@ fn excised(command: &SequencedCommand, watch: &Watch, edits: &Edits) -> Result<I
         if *other == command.command {
             return Err(BranchError::Unchanged { sequence });
         }
+        // By another kind it would be dropped without a reason.
+        if watch.refused.is_none() && is_fact(&command.command) && other.kind() != command.command.kind() {
+            return Err(BranchError::Fact { sequence, kind: command.command.kind_name() });
+        }
         let command = SequencedCommand { command: *other, ..*command };
         return Ok(Item { command, verdict: Verdict::MustApply, is_replaced: true });
     }

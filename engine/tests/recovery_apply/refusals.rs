@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use engine::{
+    command::Command,
     journal::{Durability, JournalId},
     pipeline::Inline,
     recovery::{ApplyError, Approval, ApprovalError, Branch, Edits, Plan, Strategy, Timeline, apply, make_plan},
-    types::{Cause, OperatorId, Sequence, Timestamp, TradingStatus},
+    types::{Amount, Cause, OperatorId, Sequence, Timestamp, TradingStatus},
 };
 
 use super::world::{BAD, NEVER, approve, approved, execution, frozen, key, late_deposit, status, strategies};
@@ -207,4 +208,29 @@ fn reasons_that_would_deceive_who_signs() {
         let made = Plan { strategy: strategy(reason), ..plan.clone() };
         assert!(Plan::decode(&made.encode()).is_err(), "{reason:?}");
     }
+}
+
+#[test]
+fn a_fact_is_not_dropped_by_replacing_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    frozen(directory);
+    let timeline = Timeline::open(directory).unwrap();
+    let mut funded = None;
+    let mut replay = timeline.replay().unwrap();
+    while let Some(step) = replay.next().unwrap() {
+        if let Command::FundTreasury { asset, external_id, .. } = step.command.command {
+            funded = Some((step.command.sequence, asset, external_id));
+        }
+    }
+    let (sequence, asset, external_id) = funded.unwrap();
+    let strategy = |command| {
+        let mut edits = Edits::default();
+        edits.replaced.insert(sequence, command);
+        Strategy::Excise(edits)
+    };
+    let error = make_plan(&timeline, &strategy(Command::Tick {}), &|_| ()).unwrap_err().to_string();
+    assert!(error.contains("a FundTreasury, which states a fact"), "{error}");
+    let less = Command::FundTreasury { asset, amount: Amount(2_000), external_id };
+    make_plan(&timeline, &strategy(less), &|_| ()).unwrap();
 }

@@ -276,7 +276,8 @@ fn plans_for_something_else() {
     refuses(&other, &["approve", &second, "--key", &key], 1, &["is for journal"]);
 
     // For an epoch that is over.
-    place.fine(&["apply", &second]);
+    let told = place.fine(&["apply", &second]);
+    assert!(told.contains("airdrop 1 is not paid now") && told.contains("CancelAirdrop"), "{told}");
     refuses(&place, &["apply", &rewind], 1, &["ends epoch 1, and the exchange is in epoch 2", "make a new one"]);
     refuses(&place, &["approve", &rewind, "--key", &key], 1, &["in epoch 2"]);
     refuses(&place, &["approve", &second, "--key", &key], 1, &["applied already", "nothing to sign"]);
