@@ -294,6 +294,8 @@ impl Handle {
         operator.execute_holding(&mut lane, &application.parts()).map_err(stopped)?;
         for _ in 0..APPLY_ATTEMPTS {
             application.go_forward(storage, self.durable())?;
+            // What came before the lane was held may have revoked who signed.
+            application.check_approvals(self.shared.clock.now())?;
             let prepared = application.prepare(storage, hash_seed())?;
             let Command::StartEpoch { at, digest } = prepared.start else {
                 unreachable!("an epoch is begun by its record")

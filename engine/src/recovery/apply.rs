@@ -157,7 +157,7 @@ impl From<io::Error> for ApplyError {
 pub(crate) enum Standing {
     /// It can be applied.
     Open,
-    /// It began the epoch that is now.
+    /// It began the epoch that is now, or an earlier one.
     Applied(Applied),
 }
 
@@ -175,11 +175,11 @@ pub(crate) fn standing<S: Storage>(storage: &S, plan: &Plan) -> Result<Standing,
     }
     let starts = epoch_starts(storage)?;
     let now = starts.last().map_or(Epoch::FIRST, |last| last.epoch);
-    if let Some(last) = starts.last()
-        && plan.epoch.0.checked_add(1) == Some(last.epoch.0)
-        && journaled_plan(storage, last.first).is_ok_and(|journaled| journaled.plan == *plan)
+    // Also where other recoveries followed.
+    if let Some(start) = starts.iter().find(|start| plan.epoch.0.checked_add(1) == Some(start.epoch.0))
+        && journaled_plan(storage, start.first).is_ok_and(|journaled| journaled.plan == *plan)
     {
-        let (epoch, sequence) = (last.epoch, last.first);
+        let (epoch, sequence) = (start.epoch, start.first);
         let applied = Applied { epoch, sequence, already: true, plan: plan.hash(), state: None, corrections: 0 };
         return Ok(Standing::Applied(applied));
     }

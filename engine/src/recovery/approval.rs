@@ -9,6 +9,10 @@
 //! 47 epoch u32, the parent's       91 zeros, 8 bytes
 //! ```
 //!
+//! Who is an operator, and with which key, is what the journal says. A `RegisterOperator` names two who vouch and carries no
+//! signature of theirs: whoever can submit commands as an operator, or holds the directory of a stopped exchange, can register
+//! others. Two signatures are worth as much as the guard over that lane; `reprise log --kind RegisterOperator` lists them.
+//!
 //! A key file is text: a title, and the secret in hex. Nobody but its owner may read it. So is the file of an approval:
 //!
 //! ```text
@@ -386,7 +390,9 @@ impl Approval {
             let name = entry.map_err(failed)?.file_name();
             let number =
                 name.to_str().zip(prefix.as_ref()).and_then(|(name, prefix)| name.strip_prefix(prefix.as_str()));
-            operators.extend(number.and_then(|number| number.parse().ok()).map(OperatorId));
+            // Only what `file_beside` names: a copy named 03 is not read as a second file of 3.
+            let operator = number.and_then(|number| number.parse().ok().filter(|n: &u16| n.to_string() == number));
+            operators.extend(operator.map(OperatorId));
         }
         operators.sort_unstable();
         operators.into_iter().map(|operator| Self::read_file(Self::file_beside(plan_file, operator), plan)).collect()

@@ -125,6 +125,14 @@ pub enum BranchError {
         /// The kind of command.
         kind: &'static str,
     },
+    /// A reason would not show as what it is to those who sign it.
+    #[error(
+        "the reason why sequence {sequence} is no fact is empty, or has letters that cannot be seen: give one line of text"
+    )]
+    UnreadableReason {
+        /// Which.
+        sequence: Sequence,
+    },
     /// A command would be replaced by itself.
     #[error("sequence {sequence} is replaced by the same command")]
     Unchanged {
@@ -470,6 +478,10 @@ fn excised(command: &SequencedCommand, watch: &Watch, edits: &Edits) -> Result<I
     if let Some(other) = edits.replaced.get(&sequence) {
         if *other == command.command {
             return Err(BranchError::Unchanged { sequence });
+        }
+        // By another kind it would be dropped without a reason.
+        if watch.refused.is_none() && is_fact(&command.command) && other.kind() != command.command.kind() {
+            return Err(BranchError::Fact { sequence, kind: command.command.kind_name() });
         }
         let command = SequencedCommand { command: *other, ..*command };
         return Ok(Item { command, verdict: Verdict::MustApply, is_replaced: true });

@@ -13,6 +13,16 @@ use crate::{
     types::{AccountId, AirdropId, Amount, AssetId, Sequence},
 };
 
+/// Whether a reason shows as what it is to whoever is to sign it: in one line, and nothing in it moves, hides or turns around
+/// what stands beside it.
+pub(super) fn is_readable(reason: &str) -> bool {
+    let deceives = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    !reason.trim().is_empty() && !reason.contains(deceives)
+}
+
 /// Which commands are dropped, and which are replaced by another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
@@ -249,6 +259,10 @@ impl Edits {
         }
         if let Some(sequence) = self.sequences().into_iter().find(|sequence| sequence.0 == 0 || *sequence >= halt) {
             return Err(BranchError::OutsideHistory { sequence, halt });
+        }
+        if let Some((&sequence, _)) = self.dropped.iter().find(|(_, reason)| !reason.as_deref().is_none_or(is_readable))
+        {
+            return Err(BranchError::UnreadableReason { sequence });
         }
         match self.replaced.iter().find(|(_, command)| matches!(command, Command::StartEpoch { .. })) {
             Some((&sequence, command)) => {

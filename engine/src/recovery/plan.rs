@@ -17,7 +17,8 @@
 //! payments   count u32, each: account u32, asset u16, amount u64
 //! ```
 //!
-//! Dropped and replaced sequences ascend; payments are in the order in which they are made. A file holds the document and
+//! Dropped and replaced sequences ascend; a reason is one line of text, without control or invisible letters, so that who
+//! signs it sees what it is; payments are in the order in which they are made. A file holds the document and
 //! its hash, 32 bytes.
 //!
 //! A plan that was made while the exchange was not frozen is a *preview*: it can be looked at, and neither approved nor
@@ -32,7 +33,7 @@ use std::{
 
 use super::{
     branch::{Branch, BranchError, evaluate},
-    edits::{Edits, Payment, Strategy},
+    edits::{Edits, Payment, Strategy, is_readable},
     halt::find_halt,
     timeline::{Timeline, TimelineError},
 };
@@ -373,8 +374,8 @@ impl Fields<'_> {
             let sequence = self.next_sequence(&mut previous)?;
             let reason = if self.flag()? {
                 let length = u16::from_le_bytes(self.take()?);
-                let text = String::from_utf8(self.bytes(length.into())?);
-                Some(text.map_err(|_| PlanDocumentError::Invalid(self.part))?)
+                let text = String::from_utf8(self.bytes(length.into())?).ok().filter(|text| is_readable(text));
+                Some(text.ok_or(PlanDocumentError::Invalid(self.part))?)
             } else {
                 None
             };

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use engine::{
+    command::Command,
     journal::{Durability, JournalId},
     pipeline::Inline,
     recovery::{ApplyError, Approval, ApprovalError, Branch, Edits, Plan, Strategy, Timeline, apply, make_plan},
-    types::{Cause, OperatorId, Sequence, Timestamp, TradingStatus},
+    types::{Amount, Cause, OperatorId, Sequence, Timestamp, TradingStatus},
 };
 
 use super::world::{BAD, NEVER, approve, approved, execution, frozen, key, late_deposit, status, strategies};
@@ -157,4 +158,79 @@ fn a_preview_cannot_be_signed_or_applied() {
         approvals.reverse();
     }
     assert!(contents(directory) == before);
+}
+
+#[test]
+fn a_plan_that_began_an_earlier_epoch_is_told_as_applied() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    frozen(directory);
+    let timeline = Timeline::open(directory).unwrap();
+    let mut all = strategies(&timeline, BAD);
+    let (never, ..) = approved(&timeline, &all.swap_remove(1));
+    let (first, _, approvals) = approved(&timeline, &all.swap_remove(0));
+    let applied = apply(directory, &first, &approvals, Timestamp(1), &|_| ()).unwrap();
+
+    let mut inline = Inline::open(directory, Durability::None).unwrap();
+    let last = inline.submit(Cause::operator(1), status(TradingStatus::Open)).unwrap();
+    inline.submit(Cause::operator(1), late_deposit(1)).unwrap();
+    inline.freeze(Cause::operator(1)).unwrap();
+    inline.close().unwrap();
+    let (second, _, approvals) = approved(&timeline, &Strategy::Rewind { cut: last });
+    assert_eq!(apply(directory, &second, &approvals, Timestamp(1), &|_| ()).unwrap().epoch, second.epoch.next());
+
+    let before = contents(directory);
+    let again = apply(directory, &first, &[], Timestamp(1), &|_| ()).unwrap();
+    assert!(again.already);
+    assert_eq!((again.epoch, again.sequence, again.plan), (applied.epoch, applied.sequence, first.hash()));
+    let error = apply(directory, &never, &approve(&never), Timestamp(1), &|_| ()).unwrap_err();
+    assert!(matches!(error, ApplyError::OtherEpoch { .. }), "{error}");
+    assert!(contents(directory) == before, "something was written");
+}
+
+#[test]
+fn reasons_that_would_deceive_who_signs() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    frozen(directory);
+    let timeline = Timeline::open(directory).unwrap();
+    let strategy = |reason: &str| {
+        let mut edits = Edits::default();
+        edits.dropped.insert(execution(&timeline, BAD), Some(reason.to_owned()));
+        Strategy::Excise(edits)
+    };
+    let (plan, _) = make_plan(&timeline, &strategy("typed in twice; caf\u{e9}, \u{20a9}5"), &|_| ()).unwrap();
+    assert_eq!(Plan::decode(&plan.encode()), Ok(plan.clone()));
+    for reason in ["", "  ", "fine\nsigned by operator 2", "\u{1b}[2K", "a\u{202e}b", "a\u{200b}b", "\u{9b}2K"] {
+        let error = make_plan(&timeline, &strategy(reason), &|_| ()).unwrap_err();
+        assert!(error.to_string().contains("is empty, or has letters that cannot be seen"), "{reason:?}: {error}");
+        // Nor does a file that was made otherwise get as far as to be shown.
+        let made = Plan { strategy: strategy(reason), ..plan.clone() };
+        assert!(Plan::decode(&made.encode()).is_err(), "{reason:?}");
+    }
+}
+
+#[test]
+fn a_fact_is_not_dropped_by_replacing_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    frozen(directory);
+    let timeline = Timeline::open(directory).unwrap();
+    let mut funded = None;
+    let mut replay = timeline.replay().unwrap();
+    while let Some(step) = replay.next().unwrap() {
+        if let Command::FundTreasury { asset, external_id, .. } = step.command.command {
+            funded = Some((step.command.sequence, asset, external_id));
+        }
+    }
+    let (sequence, asset, external_id) = funded.unwrap();
+    let strategy = |command| {
+        let mut edits = Edits::default();
+        edits.replaced.insert(sequence, command);
+        Strategy::Excise(edits)
+    };
+    let error = make_plan(&timeline, &strategy(Command::Tick {}), &|_| ()).unwrap_err().to_string();
+    assert!(error.contains("a FundTreasury, which states a fact"), "{error}");
+    let less = Command::FundTreasury { asset, amount: Amount(2_000), external_id };
+    make_plan(&timeline, &strategy(less), &|_| ()).unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Barrier,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -13,12 +13,13 @@ use engine::{
     event::{Event, SequencedEvent},
     journal::{Durability, Epoch, MemoryStorage, Options},
     pipeline::{Config, Inline, Pipeline, Published, SubmitError, Subscriber, Subscription},
-    recovery::{Timeline, apply_to},
-    types::{Cause, Sequence, Side, Timestamp, TradingStatus},
+    recovery::{ApplyError, ApprovalError, Timeline, apply_to, verify_epochs},
+    types::{Cause, OperatorId, Sequence, Side, Timestamp, TradingStatus},
 };
 
 use super::world::{
-    BAD, approved, bytes_of, head_hash, incident, late_deposit, limit, play, replayed, setup, status, strategies,
+    BAD, approved, bytes_of, frozen, head_hash, incident, late_deposit, limit, play, replayed, setup, status,
+    strategies,
 };
 
 const TOPOLOGIES: [&str; 4] = ["single", "fused", "split", "full"];
@@ -166,5 +167,38 @@ fn what_only_a_recovery_submits_is_refused_from_others() {
         assert_eq!(gateway.submit(command), Err(SubmitError::Reserved));
         assert!(operator.execute(command).unwrap_err().to_string().contains("applying a plan"));
         assert!(inline.submit(Cause::operator(1), command).unwrap_err().to_string().contains("applying a plan"));
+    }
+}
+
+#[test]
+fn an_operator_who_is_revoked_meanwhile_has_not_approved() {
+    for round in 0..12 {
+        let directory = tempfile::tempdir().unwrap();
+        frozen(directory.path());
+        let pipeline = Pipeline::open(directory.path(), config("single", 1 << 12)).unwrap();
+        let timeline = Timeline::open(directory.path()).unwrap();
+        let strategy = strategies(&timeline, BAD).swap_remove(round % 2);
+        let (plan, branch, approvals) = approved(&timeline, &strategy);
+        let mut operator = pipeline.operator(Cause::operator(2)).unwrap();
+        let together = Arc::new(Barrier::new(2));
+        let revoking = {
+            let together = Arc::clone(&together);
+            thread::spawn(move || {
+                let (first, second) = (OperatorId(1), OperatorId(2));
+                together.wait();
+                let events = operator.execute(Command::RevokeOperator { operator: OperatorId(3), first, second });
+                events.unwrap()[0].sequence
+            })
+        };
+        together.wait();
+        let outcome = pipeline.apply(&plan, branch, &approvals);
+        let revoked = revoking.join().unwrap();
+        match outcome {
+            Ok(applied) => assert!(revoked > applied.sequence, "revoked at {revoked}: {applied:?}"),
+            Err(ApplyError::Approval(ApprovalError::Revoked { operator })) => assert_eq!(operator, OperatorId(3)),
+            Err(other) => panic!("{other}"),
+        }
+        pipeline.shutdown().unwrap();
+        verify_epochs(&timeline, &|_| ()).unwrap();
     }
 }

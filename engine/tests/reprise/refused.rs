@@ -276,7 +276,8 @@ fn plans_for_something_else() {
     refuses(&other, &["approve", &second, "--key", &key], 1, &["is for journal"]);
 
     // For an epoch that is over.
-    place.fine(&["apply", &second]);
+    let told = place.fine(&["apply", &second]);
+    assert!(told.contains("airdrop 1 is not paid now") && told.contains("CancelAirdrop"), "{told}");
     refuses(&place, &["apply", &rewind], 1, &["ends epoch 1, and the exchange is in epoch 2", "make a new one"]);
     refuses(&place, &["approve", &rewind, "--key", &key], 1, &["in epoch 2"]);
     refuses(&place, &["approve", &second, "--key", &key], 1, &["applied already", "nothing to sign"]);
@@ -304,6 +305,8 @@ fn commands_that_are_not_taken() {
     submit(r#"{"kind": "AddPlanPart", "index": 0}"#, 1, &["only applying a plan submits it"]);
     refuses(&place, &["submit", "--cause", "nobody", "--command", "{}"], 2, &["operator:N"]);
     refuses(&place, &["reopen", "open", "--market", "XRP-USD", "--cause", "1"], 1, &["there is no market"]);
+    let market = ["reopen", "open", "--market", "BTC-USD", "--cause", "1"];
+    refuses(&place, &market, 1, &["as a whole is frozen", "without --market"]);
     refuses(&place, &["reopen", "halfway", "--cause", "1"], 2, &["cancel-only"]);
     refuses(&place, &["freeze"], 2, &["--cause"]);
 
@@ -393,4 +396,20 @@ fn what_was_altered_of_an_epoch_is_found_out() {
     bytes[part + 40] ^= 1;
     fs::write(&segment, bytes).unwrap();
     assert_eq!(place.run(&["verify"]).0, 3);
+}
+
+#[test]
+fn a_data_directory_that_is_none() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("file");
+    fs::write(&file, "no directory").unwrap();
+    for data in [place.path().join("nowhere"), file, place.path().to_owned()] {
+        for arguments in [&["verify"][..], &["freeze", "--cause", "1"], &["trace", "--airdrop", "1"]] {
+            let output = crate::reprise(&data, arguments);
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{told}");
+            assert!(told.contains("give the exchange's data directory with --data"), "{told}");
+        }
+    }
+    assert!(!place.path().join("nowhere").exists());
 }

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use engine::{
+    exchange::AirdropState,
     pipeline::Clock,
     recovery::{
         APPROVALS_MIN, ApplyError, Approval, ApprovalError, Moment, Plan, SecretKey, Timeline, apply, generate_key,
         plan_standing,
     },
-    types::{Digest, OperatorId, Timestamp},
+    types::{AirdropId, Digest, OperatorId, Timestamp},
 };
 use serde_json::json;
 
@@ -204,6 +205,14 @@ pub fn approve(timeline: Option<&Timeline>, arguments: &ApproveArguments, output
     Ok(FINE)
 }
 
+/// The airdrops that are not paid in the new epoch: one that was taken back is among them, unless its manifest went too. The
+/// plan is applied: what cannot be read now is no failure of that.
+fn payable(timeline: &Timeline) -> Vec<AirdropId> {
+    let Ok(exchange) = timeline.at_moment(Moment::Now) else { return Vec::new() };
+    let open = exchange.airdrops().filter(|(_, it)| matches!(it.state, AirdropState::Open | AirdropState::Approved));
+    open.map(|(airdrop, _)| airdrop).collect()
+}
+
 /// Applies.
 pub fn run_apply(timeline: &Timeline, arguments: &ApplyArguments, output: &mut Output) -> Result<u8, Failure> {
     let plan = Plan::read_file(&arguments.plan)?;
@@ -227,11 +236,13 @@ pub fn run_apply(timeline: &Timeline, arguments: &ApplyArguments, output: &mut O
             apply(timeline.directory(), &plan, &approvals, Clock::new().now(), &progress)?
         }
     };
+    let payable = if applied.already { Vec::new() } else { payable(timeline) };
     if output.json {
         output.document(&json!({
             "applied": true, "already": applied.already, "epoch": applied.epoch.0, "sequence": applied.sequence.0,
             "plan": applied.plan.to_string(), "state": applied.state.map(|state| state.to_string()),
             "corrections": (!applied.already).then_some(applied.corrections),
+            "payable_airdrops": (!applied.already).then(|| payable.iter().map(|airdrop| airdrop.0).collect::<Vec<_>>()),
         }))?;
         return Ok(FINE);
     }
@@ -253,6 +264,11 @@ pub fn run_apply(timeline: &Timeline, arguments: &ApplyArguments, output: &mut O
         applied.sequence
     ))?;
     output.line("            what happened stays in the journal as it was; the exchange is still frozen")?;
+    for airdrop in payable {
+        output.line(format!(
+            "note        {airdrop} is not paid now, and can be executed as it stands: give it up with a CancelAirdrop, which is taken once the exchange is cancel-only"
+        ))?;
+    }
     output.line("next        reprise verify; then reprise reopen cancel-only, auction, open, one after the other")?;
     Ok(FINE)
 }

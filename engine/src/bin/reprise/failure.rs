@@ -61,6 +61,11 @@ impl From<OpenError> for Failure {
             OpenError::Missing { .. } => {
                 Self::Failed(format!("{error}: give the exchange's data directory with --data"))
             }
+            OpenError::Io { source, .. }
+                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+            {
+                Self::Failed(format!("{error}: give the exchange's data directory with --data"))
+            }
             _ => Self::Failed(error.to_string()),
         }
     }

@@ -10,7 +10,7 @@ use engine::{
     },
 };
 
-use crate::failure::Failure;
+use crate::{failure::Failure, names};
 
 /// The message and what to do next.
 fn advised(error: &dyn std::fmt::Display, advice: &str) -> Failure {
@@ -29,6 +29,9 @@ impl From<BranchError> for Failure {
             BranchError::CutNotBeforeHalt { .. } => "give with --to the last good sequence, which is before the halt",
             BranchError::Fact { sequence, .. } => {
                 return advised(&error, &format!("as --not-a-fact {sequence}=\"the reason\", or leave it as it is"));
+            }
+            BranchError::UnreadableReason { sequence } => {
+                return advised(&error, &format!("as --not-a-fact {sequence}=\"the reason\""));
             }
             BranchError::Unchanged { .. } => "leave it out, or give another command",
             BranchError::ReplacementRefused { .. } => "give a command that can be taken there, or drop the sequence",
@@ -91,7 +94,12 @@ impl From<ApprovalError> for Failure {
             }
             ApprovalError::TooFew { .. } => "each runs `reprise approve` with a key of their own",
             ApprovalError::Twice { .. } | ApprovalError::SameKey { .. } => "let a second person run `reprise approve`",
-            ApprovalError::Expired { .. } => "the operator runs `reprise approve` again",
+            ApprovalError::Expired { operator, expires, now } => {
+                let (expires, now) = (names::time(*expires), names::time(*now));
+                return Self::failed(format!(
+                    "approval of {operator}: it expired at {expires}, and it is {now}: sign again, with `reprise approve`"
+                ));
+            }
             _ => return Self::failed(error.to_string()),
         };
         advised(&error, advice)

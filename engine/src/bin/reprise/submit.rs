@@ -236,7 +236,13 @@ pub fn reopen(timeline: &Timeline, arguments: &ReopenArguments, output: &mut Out
             halt.sequence
         )));
     }
-    let names = Names::of(&timeline.at_moment(Moment::Now)?);
+    let exchange = timeline.at_moment(Moment::Now)?;
+    if exchange.global_status() == TradingStatus::Frozen && !arguments.market.is_empty() {
+        return Err(Failure::failed(
+            "the exchange as a whole is frozen, and no market opens by itself then: reopen it first, without --market",
+        ));
+    }
+    let names = Names::of(&exchange);
     let markets = arguments.market.iter().map(|text| names.find_market(text).map_err(Failure::failed));
     let markets = markets.collect::<Result<Vec<MarketId>, _>>()?;
     let status = arguments.status.status();
@@ -258,14 +264,18 @@ pub fn reopen(timeline: &Timeline, arguments: &ReopenArguments, output: &mut Out
     writer.close()?;
     let prices: Vec<_> = indicative.iter().map(|found| found.json.clone()).collect();
     tell(&taken, &names, output, &[("global_status", json!(global.to_string())), ("indicative", json!(prices))])?;
+    if let Some(reason) = taken.iter().find_map(Taken::refused) {
+        output.flush()?;
+        eprintln!("reprise: the exchange refused it: {reason}; the refusal is in the journal");
+        return Ok(FAILED);
+    }
     if output.json {
         return Ok(FINE);
     }
     for found in indicative {
         output.line(format!("indicative  {}", found.text))?;
     }
-    let held_back =
-        taken.iter().any(|taken| taken.refused().is_none()) && !markets.is_empty() && status.stricter(global) != status;
+    let held_back = !markets.is_empty() && status.stricter(global) != status;
     if held_back {
         output.line(format!("note        the exchange as a whole is {global}, and the stricter of both counts"))?;
     }
