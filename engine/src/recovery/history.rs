@@ -5,11 +5,11 @@ use super::{
     timeline::{Timeline, TimelineError},
 };
 use crate::{
-    command::SequencedCommand,
+    command::{Command, SequencedCommand},
     event::NoEvents,
     exchange::Exchange,
-    journal::{OpenError, ReadAhead, Storage},
-    types::Sequence,
+    journal::{OpenError, ReadAhead, Storage, look_back},
+    types::{AirdropId, Sequence},
 };
 
 /// Gives the next commands in order, a handful at a time; `None` at the end.
@@ -38,6 +38,20 @@ pub trait History: Send + Sync {
     fn epoch_start(&self) -> Result<Sequence, TimelineError> {
         Ok(Sequence(0))
     }
+
+    /// Where an airdrop was last told to be executed, up to and with `through`, refused or not; found without applying anything.
+    /// `None` when it never was in the epoch that is now, or when this past cannot say so without applying.
+    ///
+    /// # Errors
+    /// As [`behind`](Self::behind).
+    fn last_execution(&self, airdrop: AirdropId, through: Sequence) -> Result<Option<Sequence>, TimelineError> {
+        let _ = (airdrop, through);
+        Ok(None)
+    }
+}
+
+fn executes(command: &Command, wanted: AirdropId) -> bool {
+    matches!(command, Command::ExecuteAirdrop { airdrop, .. } if *airdrop == wanted)
 }
 
 impl<S: Storage> History for Timeline<S> {
@@ -61,6 +75,15 @@ impl<S: Storage> History for Timeline<S> {
 
     fn epoch_start(&self) -> Result<Sequence, TimelineError> {
         last_start(self.storage(), self.until())
+    }
+
+    fn last_execution(&self, airdrop: AirdropId, through: Sequence) -> Result<Option<Sequence>, TimelineError> {
+        let mut found = None;
+        look_back(self.storage(), self.epoch_start()?.next(), through, |piece| {
+            found = piece.iter().rfind(|command| executes(&command.command, airdrop)).map(|command| command.sequence);
+            found.is_some()
+        })?;
+        Ok(found)
     }
 }
 
@@ -113,5 +136,10 @@ impl History for Recorded {
         }
         let mut behind = Some(behind.to_vec()).filter(|behind| !behind.is_empty());
         Ok((exchange, Box::new(move || Ok(behind.take()))))
+    }
+
+    fn last_execution(&self, airdrop: AirdropId, through: Sequence) -> Result<Option<Sequence>, TimelineError> {
+        let last = self.commands.iter().rfind(|it| it.sequence <= through && executes(&it.command, airdrop));
+        Ok(last.map(|command| command.sequence))
     }
 }

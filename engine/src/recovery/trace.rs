@@ -243,6 +243,13 @@ pub fn trace(
     let sequences = match suspects {
         Suspects::Sequences(sequences) => sequences.clone(),
         Suspects::Airdrop(airdrop) => {
+            // Nearly always the last order to execute it is the one that did.
+            if let Some(last) = history.last_execution(*airdrop, halt)? {
+                match trace_sequences(history, halt, BTreeSet::from([last]), progress) {
+                    Err(BranchError::NothingCredited) => {}
+                    traced => return traced,
+                }
+            }
             let state = history.state_at(halt)?;
             let known = state.airdrop(*airdrop).ok_or(BranchError::UnknownAirdrop { airdrop: *airdrop })?;
             if known.executed.0 == 0 {
@@ -251,6 +258,15 @@ pub fn trace(
             BTreeSet::from([known.executed])
         }
     };
+    trace_sequences(history, halt, sequences, progress)
+}
+
+fn trace_sequences(
+    history: &dyn History,
+    halt: Sequence,
+    sequences: BTreeSet<Sequence>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Trace, BranchError> {
     let (Some(&first), Some(&last)) = (sequences.first(), sequences.last()) else {
         return Err(BranchError::NoEdits);
     };
@@ -268,6 +284,9 @@ pub fn trace(
     let mut times = [Timestamp(0); 3];
     let commands = each_through(commands, cut, halt, |command| {
         tracer.step(command);
+        if command.sequence == last && tracer.rows.is_empty() {
+            return Err(BranchError::NothingCredited);
+        }
         for (time, at) in times.iter_mut().zip([first, last, halt]) {
             if command.sequence == at {
                 *time = command.time;
@@ -278,9 +297,6 @@ pub fn trace(
         }
         Ok(())
     })?;
-    if tracer.rows.is_empty() {
-        return Err(BranchError::NothingCredited);
-    }
     Ok(tracer.finish(commands, (first, times[0]), (last, times[1]), (halt, times[2])))
 }
 
