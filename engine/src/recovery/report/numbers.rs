@@ -263,9 +263,9 @@ impl Units {
         self.market(market).map_or(AssetId(u16::MAX), |spec| spec.base)
     }
 
-    /// The symbol of a market's base.
-    pub(super) fn base_name(&self, market: MarketId) -> String {
-        self.market(market).map_or_else(|| "lots".to_owned(), |spec| self.symbol(spec.base))
+    /// The symbol of a market's quote.
+    pub(super) fn quote_name(&self, market: MarketId) -> String {
+        self.market(market).map_or_else(|| "ticks times lots".to_owned(), |spec| self.symbol(spec.quote))
     }
 }
 
