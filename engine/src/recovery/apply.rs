@@ -194,6 +194,18 @@ pub(crate) fn standing<S: Storage>(storage: &S, plan: &Plan) -> Result<Standing,
     Ok(Standing::Open)
 }
 
+/// Whether a plan is for the exchange in a storage as it stands: for its journal, its epoch and the halt that it is in. Says
+/// what it came to where it has been applied. Neither approvals nor states are looked at.
+///
+/// # Errors
+/// [`ApplyError`] says what it is for instead.
+pub fn plan_standing<S: Storage>(storage: &S, plan: &Plan) -> Result<Option<Applied>, ApplyError> {
+    Ok(match standing(storage, plan)? {
+        Standing::Open => None,
+        Standing::Applied(applied) => Some(applied),
+    })
+}
+
 /// Checks that the exchange was frozen at `halt` and has been since.
 fn check_halt<S: Storage>(storage: &S, halt: Sequence, start: Sequence) -> Result<(), ApplyError> {
     let no_halt = |found: &str| ApplyError::NoHalt { halt, found: found.to_owned() };

@@ -27,7 +27,7 @@ mod trace;
 mod verification;
 
 pub(crate) use apply::{Application, Prepared, Standing, standing};
-pub use apply::{Applied, ApplyError, apply, apply_to};
+pub use apply::{Applied, ApplyError, apply, apply_to, plan_standing};
 pub use approval::{
     APPROVALS_MAX, APPROVALS_MIN, Approval, ApprovalError, ApprovalFileError, SecretKey, check_approvals, generate_key,
 };

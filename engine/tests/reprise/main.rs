@@ -8,7 +8,9 @@ mod incident;
 #[path = "../model/mod.rs"]
 mod model;
 mod past;
+mod refused;
 mod statement;
+mod taken_back;
 #[allow(dead_code, reason = "its other tests use the rest")]
 #[path = "../recovery_apply/world.rs"]
 mod world;

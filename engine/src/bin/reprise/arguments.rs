@@ -10,18 +10,41 @@ use engine::{
     types::{AccountId, Cause, OrderId, Timestamp},
 };
 
-use crate::{airdrop::AirdropAction, statement::StatementArguments};
+use crate::{
+    airdrop::AirdropAction,
+    approve::{ApplyArguments, ApproveArguments, OperatorAction},
+    plan::PlanArguments,
+    statement::StatementArguments,
+    submit::{FreezeArguments, ReopenArguments, SubmitArguments},
+    trace::TraceArguments,
+};
 
-/// Reads the history of a Reprise exchange: checks it, lists it, shows any past moment, compares two, exports it.
+const AFTER_HELP: &str = "\
+A mistake was made, and the exchange is stopped. One step after the other:
+  reprise --data DIR freeze --cause N            nothing but facts is taken from here on
+  reprise --data DIR trace --airdrop ID          who got what, and where it is now
+  reprise --data DIR plan --compare --airdrop ID what each way to repair it would come to
+  reprise --data DIR plan bust --airdrop ID      the plan of one: a file to be signed
+  reprise --data DIR approve PLAN --key FILE     two operators, each with a key of their own
+  reprise --data DIR apply PLAN                  the next epoch begins; what happened stays in the journal
+  reprise --data DIR verify                      everything is computed again
+  reprise --data DIR reopen cancel-only --cause N, then auction, then open
+Up to apply nothing has changed, and all of it can be done again.
+
+Exit codes: 0 all is well, 1 it could not be done or was not found, 2 the command line is wrong, 3 damage or a mismatch was found (a file, a signature or a state is not what it should be), 4 there are warnings (airdrop check).";
+
+/// Reads the history of a Reprise exchange: checks it, lists it, shows any past moment, compares two, exports it. Takes back a
+/// mistake: traces it, plans its repair, applies it.
 ///
-/// The exchange may be running: the journal is only read, but for snapshot, prune and accept-loss. A moment is a sequence (12345), an epoch and a sequence
+/// The exchange may be running: the journal is only read, but for apply, submit, freeze, reopen, snapshot, prune and
+/// accept-loss, for which it must be stopped. A moment is a sequence (12345), an epoch and a sequence
 /// (1:12345), a time (2026-11-25T09:30:00Z, or nanoseconds since 1970 as @1764000000000000000), or now. The state "at" a
 /// moment is the state after its command; at a time, after the last command not later than it.
 #[derive(Debug, Parser)]
 #[command(
     name = "reprise",
     version,
-    after_help = "Exit codes: 0 all is well, 1 it could not be done or was not found, 2 the command line is wrong, 3 damage or a mismatch was found, 4 there are warnings (airdrop check)."
+    after_help = AFTER_HELP
 )]
 pub struct Arguments {
     /// The exchange's data directory: where its journal is.
@@ -38,7 +61,8 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Check the chain, all checksums and that nothing is missing, and compute the whole state again.
+    /// Check the chain, all checksums and that nothing is missing, and compute the whole state again; every epoch from its plan,
+    /// with the signatures under it.
     Verify(VerifyArguments),
     /// List commands, and what came of them.
     Log(LogArguments),
@@ -53,6 +77,31 @@ pub enum Action {
     Airdrop(AirdropAction),
     /// Say what an incident and its repair did to an account, line by line, fit to be sent to its owner.
     Statement(StatementArguments),
+    /// Trace what was credited in error: who got it, and where it is now, to the last unit.
+    Trace(TraceArguments),
+    /// Compute what a repair would come to, and write it to a file that operators sign; or compare all four.
+    ///
+    /// Nothing is written into the data directory, and the exchange may be running. A plan that is made while the exchange is not
+    /// frozen is a preview, and can only be looked at.
+    Plan(Box<PlanArguments>),
+    /// Make an operator's key.
+    #[command(subcommand)]
+    Operator(OperatorAction),
+    /// Sign a plan: two different operators must. Shows what is signed; writes PLAN.approval-N beside it.
+    Approve(ApproveArguments),
+    /// Apply a plan that two operators signed: the next epoch begins. The exchange must be stopped and frozen.
+    ///
+    /// Interrupted at any point, what is left is the old epoch or the new one; run it again, and it ends in the new one. A plan
+    /// that is applied is told as such.
+    Apply(ApplyArguments),
+    /// Submit commands to an exchange that is stopped.
+    ///
+    /// They are journaled, refused or not, and what came of them is listed. Exit code 1 when one was refused.
+    Submit(SubmitArguments),
+    /// Freeze an exchange that is stopped: only facts, such as deposits, are taken from here on. Plans are made for this halt.
+    Freeze(FreezeArguments),
+    /// Open an exchange that is stopped, step by step: cancel-only, then auction, then open.
+    Reopen(ReopenArguments),
     /// Make a snapshot of the last moment; the exchange must be stopped (one that runs makes its own).
     Snapshot,
     /// Remove whole segments that come before the older of the two newest good snapshots; the exchange must be stopped.

@@ -34,9 +34,11 @@ enum Wanted<T> {
 }
 
 /// A command and its events, as fields.
-struct Described {
-    command: Fields,
-    events: Vec<(Event, Fields)>,
+pub struct Described {
+    /// The command.
+    pub command: Fields,
+    /// Each event as it is, and as fields.
+    pub events: Vec<(Event, Fields)>,
 }
 
 /// Lists.
@@ -242,7 +244,8 @@ fn epoch_outcome(epoch: u32, events: &[(Event, Fields)]) -> String {
     format!("epoch {epoch}: {}", parts.join(", "))
 }
 
-fn write(
+/// A command as a line, with its events under it if they are wanted.
+pub fn write(
     output: &mut Output,
     command: &SequencedCommand,
     described: &Described,
@@ -271,7 +274,8 @@ fn write(
     Ok(())
 }
 
-fn json(command: &SequencedCommand, described: &Described, names: &Names) -> Value {
+/// A command with its events, for programs.
+pub fn json(command: &SequencedCommand, described: &Described, names: &Names) -> Value {
     let refused = described.events.iter().find_map(|(event, _)| match event {
         Event::Refused { reason, .. } => Some(reason.name()),
         _ => None,

@@ -90,6 +90,16 @@ impl Names {
         self.markets.get(&market).map(|known| &known.spec)
     }
 
+    /// What an asset is.
+    pub fn asset_spec(&self, asset: AssetId) -> Option<&AssetSpec> {
+        self.assets.get(&asset)
+    }
+
+    /// A market's tick and lot, if both have finite decimals.
+    pub fn market_grid(&self, market: MarketId) -> Option<MarketGrid> {
+        self.markets.get(&market).and_then(|known| known.grid)
+    }
+
     /// An amount as a decimal, with no more places than it needs.
     pub fn amount(&self, asset: AssetId, amount: i128) -> String {
         let scale = self.assets.get(&asset).map_or(0, |spec| spec.scale);

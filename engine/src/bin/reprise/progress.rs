@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{IsTerminal, Read},
     path::Path,
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -45,6 +46,12 @@ impl Progress {
         }
     }
 
+    /// So many commands are done.
+    pub fn reach(&mut self, done: u64) {
+        self.done = self.done.max(done);
+        self.tell();
+    }
+
     #[cold]
     fn tell(&mut self) {
         let terminal = std::io::stderr().is_terminal();
@@ -81,6 +88,17 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+    }
+}
+
+/// What a computation of the library tells how far it has come.
+pub fn telling(progress: Progress) -> impl Fn(u64) + Sync {
+    let progress = Mutex::new(progress);
+    move |done| {
+        // Whoever comes while another is told has nothing newer to tell.
+        if let Ok(mut progress) = progress.try_lock() {
+            progress.reach(done);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `reprise verify`: reads the whole journal with all its checks, computes the state again and checks its invariants.
+//! `reprise verify`: reads the whole journal with all its checks, computes the state again and checks its invariants, and
+//! every epoch from its parent and its plan.
 //!
 //! One thread reads and checks, another applies, so that the reading hides behind the state machine.
 
@@ -21,13 +22,14 @@ use engine::{
         FileStorage, Head, JournalId, JournalReader, OpenError, Tail,
         snapshot::{SnapshotError, SnapshotHeader, SnapshotName, check_snapshot, list_snapshots},
     },
-    recovery::{EpochError, Epochs, Timeline, load_snapshot, step},
+    recovery::{self, EpochError, Timeline, load_snapshot, step},
     types::{Sequence, wire::Writer},
 };
 use serde_json::json;
 
 use crate::{
     arguments::VerifyArguments,
+    epochs::{self, Epochs},
     failure::{FINE, Failure},
     output::{Output, count},
     progress::{self, Progress},
@@ -65,7 +67,8 @@ pub fn run(timeline: &Timeline, arguments: &VerifyArguments, output: &mut Output
         let second = replay(directory, "second replay", arguments, until)?;
         compare(&pass, &second)?;
     }
-    report(directory, &pass, arguments, output)?;
+    let epochs = epochs::verify(timeline, is_in_use(directory))?;
+    report(directory, &pass, &epochs, arguments, output)?;
     Ok(FINE)
 }
 
@@ -189,7 +192,7 @@ fn apply(
     directory: &Path,
     arguments: &VerifyArguments,
 ) -> Result<Applied, Failure> {
-    let epochs = Epochs::new(FileStorage::read_only(directory));
+    let epochs = recovery::Epochs::new(FileStorage::read_only(directory));
     let mut hashed = arguments.deep.then(EventHash::default);
     let (mut events, mut commands) = (Vec::<Event>::new(), 0_u64);
     let mut progress = Progress::start(what, progress::estimate(directory));
@@ -294,7 +297,13 @@ fn is_in_use(directory: &Path) -> bool {
     File::open(directory.join("LOCK")).is_ok_and(|lock| lock.try_lock_shared().is_err())
 }
 
-fn report(directory: &Path, pass: &Pass, arguments: &VerifyArguments, output: &mut Output) -> Result<(), Failure> {
+fn report(
+    directory: &Path,
+    pass: &Pass,
+    epochs: &Epochs,
+    arguments: &VerifyArguments,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let per_second = (pass.commands as f64 / pass.seconds.max(1e-9)) as u64;
     let exchange = &pass.exchange;
     let events_hash = pass.events_hash.map(|hash| hash.to_hex().to_string());
@@ -323,6 +332,7 @@ fn report(directory: &Path, pass: &Pass, arguments: &VerifyArguments, output: &m
             "deep": arguments.deep,
             "events": arguments.deep.then_some(pass.events),
             "events_hash": events_hash,
+            "epochs": epochs.json(),
         }))?;
         return Ok(());
     }
@@ -340,6 +350,7 @@ fn report(directory: &Path, pass: &Pass, arguments: &VerifyArguments, output: &m
         count(per_second)
     ))?;
     output.line(format!("sequence    {}:{}", pass.head.epoch, exchange.last_sequence()))?;
+    epochs.lines().iter().try_for_each(|line| output.line(line))?;
     output.line(format!("head hash   {}", pass.head.hash))?;
     output.line(format!("state hash  {}", pass.state_hash))?;
     if let Some(hash) = events_hash {
