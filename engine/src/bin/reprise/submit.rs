@@ -237,14 +237,14 @@ pub fn reopen(timeline: &Timeline, arguments: &ReopenArguments, output: &mut Out
         )));
     }
     let exchange = timeline.at_moment(Moment::Now)?;
-    if exchange.global_status() == TradingStatus::Frozen && !arguments.market.is_empty() {
+    let names = Names::of(&exchange);
+    let markets = arguments.market.iter().map(|text| names.find_market(text).map_err(Failure::failed));
+    let markets = markets.collect::<Result<Vec<MarketId>, _>>()?;
+    if exchange.global_status() == TradingStatus::Frozen && !markets.is_empty() {
         return Err(Failure::failed(
             "the exchange as a whole is frozen, and no market opens by itself then: reopen it first, without --market",
         ));
     }
-    let names = Names::of(&exchange);
-    let markets = arguments.market.iter().map(|text| names.find_market(text).map_err(Failure::failed));
-    let markets = markets.collect::<Result<Vec<MarketId>, _>>()?;
     let status = arguments.status.status();
     let commands: Vec<_> = if markets.is_empty() {
         vec![Command::SetGlobalStatus { status }]
