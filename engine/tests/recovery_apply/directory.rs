@@ -134,9 +134,14 @@ fn two_recoveries_in_a_row_and_snapshots_between() {
     let wrong = timeline.at_moment(Moment::InEpoch(Epoch(3), Sequence(first.sequence.0 - 1))).unwrap_err();
     assert!(matches!(wrong, TimelineError::Epoch { is: Epoch(1), .. }));
 
-    // The first plan is neither that of the epoch that is now nor for it.
-    let error = apply(directory.path(), &stale, &approvals, Timestamp(1), &|_| ()).unwrap_err().to_string();
+    // The first plan was applied long ago, and is told so. Another for the first epoch is for none that is now.
+    let again = apply(directory.path(), &stale, &approvals, Timestamp(1), &|_| ()).unwrap();
+    assert_eq!((again.already, again.epoch, again.sequence), (true, Epoch(2), first.sequence));
+    let mut other = stale;
+    other.state.0[0] ^= 1;
+    let error = apply(directory.path(), &other, &approvals, Timestamp(1), &|_| ()).unwrap_err().to_string();
     assert!(error.contains("the plan ends epoch 1, and the exchange is in epoch 3"), "{error}");
+    assert_eq!(Some(head_hash(&timeline)), applied.state);
     let mut inline = Inline::open(directory.path(), Durability::None).unwrap();
     assert!(
         inline.submit(Cause::operator(1), Command::StartEpoch { at: Sequence(1), digest: Default::default() }).is_err()
