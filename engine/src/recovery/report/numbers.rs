@@ -19,6 +19,12 @@ pub(super) fn grouped(value: impl Into<u128>) -> String {
     text
 }
 
+/// So many of something, whose name for more than one ends with an s.
+pub(super) fn counted(value: impl Into<u128>, of: &str) -> String {
+    let value = value.into();
+    format!("{} {of}{}", grouped(value), if value == 1 { "" } else { "s" })
+}
+
 /// How many places amounts of this scale need to be told exactly.
 pub(super) fn places(amounts: impl IntoIterator<Item = u128>, scale: u8) -> u8 {
     let needed = |mut amount: u128| {

@@ -39,10 +39,10 @@ pub(super) fn prices(html: &mut Html, report: &IncidentReport) {
         price(html, report, chart);
     }
     html.raw("</div>\n");
-    html.note(
-        "Seconds are counted from the error. Where a line of the repair is missing, every trade at that time is void: \
-         nothing took place there.",
-    );
+    html.note("Seconds are counted from the error.");
+    if report.prices.iter().any(|chart| chart.repaired.is_some()) {
+        html.note("Where a line of the repair is missing, every trade at that time is void: nothing took place there.");
+    }
 }
 
 fn is_empty(chart: &PriceChart) -> bool {
