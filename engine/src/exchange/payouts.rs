@@ -320,15 +320,17 @@ impl Payouts {
         let found = self.airdrops.get_mut(&airdrop).expect("it was checked");
         (found.state, found.source, found.executed) = (AirdropState::Executed, source, at);
         found.recipients.clear();
+        // What is paid is the lines: behind a repaired manifest they need not sum to the total.
+        let paid = found.lines.iter().fold(0_u64, |paid, (_, amount)| paid.saturating_add(amount.0));
         if found.lock_seconds > 0 {
             found.locked_until = Timestamp(time.0.saturating_add(u64::from(found.lock_seconds) * SECOND_NS));
         } else {
             found.forget_lines();
         }
-        let (asset, total, locked_until) = (found.asset, found.total, found.locked_until);
+        let (asset, locked_until) = (found.asset, found.locked_until);
         let limits = self.limits.entry(asset).or_default();
         let day = day_of(time);
-        limits.paid = Amount(limits.paid_on(day).0.saturating_add(total.0));
+        limits.paid = Amount(limits.paid_on(day).0.saturating_add(paid));
         limits.day = day;
         locked_until
     }

@@ -401,12 +401,13 @@ impl Busting {
         covered
     }
 
-    /// Takes back a request that stands; gives whether it did.
-    pub fn cancel_request(&mut self, withdrawal: WithdrawalId) -> bool {
+    /// Takes back an account's request that stands; gives whether it did.
+    pub fn cancel_request(&mut self, withdrawal: WithdrawalId, account: AccountId) -> bool {
         let known = self.risk.withdrawals.get_mut(&withdrawal);
-        let Some(known) = known.filter(|known| known.state == WithdrawalState::Requested) else { return false };
+        let is_own = |known: &&mut Withdrawal| (known.state, known.account) == (WithdrawalState::Requested, account);
+        let Some(known) = known.filter(is_own) else { return false };
         known.state = WithdrawalState::Cancelled;
-        let (account, asset, amount) = (known.account, known.asset, known.amount);
+        let (asset, amount) = (known.asset, known.amount);
         self.risk.ledger.release(account, asset, amount);
         true
     }

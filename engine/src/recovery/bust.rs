@@ -324,6 +324,7 @@ fn replace(command: &SequencedCommand, other: &Command, busting: &mut Busting) -
             | Command::Transfer { .. }
             | Command::Deposit { .. }
             | Command::RequestWithdrawal { .. }
+            | Command::RequestWithdrawalOfAll { .. }
     );
     if !suited || other.kind() != command.command.kind() {
         let why = "only airdrops, transfers, deposits and requests of withdrawals can be replaced, by one of their kind; take excise";
@@ -359,8 +360,8 @@ fn repeat(
             let _ = busting.apply(sequence, time, &command.command);
             return Ok(());
         }
-        Command::CancelWithdrawal { withdrawal, .. } => {
-            busting.cancel_request(withdrawal);
+        Command::CancelWithdrawal { account, withdrawal } => {
+            busting.cancel_request(withdrawal, account);
             return Ok(());
         }
         _ if is_fact(&command.command) => busting.apply(sequence, time, &command.command).map_err(refused)?,

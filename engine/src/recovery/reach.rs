@@ -286,8 +286,12 @@ impl<'a> Spread<'a> {
     }
 }
 
-/// Whether a command names nothing that could be reached: then it is about everybody, or about nobody.
+/// Whether a command names nothing that could be reached: then it is about everybody, or about nobody. So is one that makes
+/// an account: who pays it, and whose airdrop has a line for it, cannot without.
 fn is_about_everybody(command: &Command) -> bool {
+    if matches!(command, Command::CreateAccount { .. }) {
+        return true;
+    }
     let names = !accounts_named(command).is_empty()
         || market_named(command).is_some()
         || airdrop_named(command).is_some()

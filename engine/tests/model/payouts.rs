@@ -377,6 +377,8 @@ impl ModelExchange {
         }
         let Airdrop { asset, total, locked_until, .. } = *found;
         let lines = found.lines.clone();
+        // The lines are paid: forced by a recovery, they need not sum to the total.
+        let sum: u128 = lines.iter().map(|(_, value)| value).sum();
         if !lock {
             found.lines.clear();
         }
@@ -384,8 +386,8 @@ impl ModelExchange {
         let paid = self.limits.entry(asset).or_default();
         let paid_today = if paid.day == day { paid.paid } else { 0 };
         paid.day = day;
-        paid.paid = (paid_today + total).min(u64::MAX.into());
-        *self.system(index, asset) -= to_i128(total);
+        paid.paid = (paid_today + sum).min(u64::MAX.into());
+        *self.system(index, asset) -= to_i128(sum);
         self.events.push(Event::AirdropExecuted { airdrop, asset, total: amount(total), source, locked_until });
         for (account, value) in lines {
             let balance = self.balance_mut(account, asset);

@@ -6,13 +6,13 @@ use engine::{
     command::{Command, SequencedCommand},
     event::{Event, NoEvents},
     exchange::Exchange,
-    recovery::{self, Branch, BustedFill, History, Payment, Strategy},
+    recovery::{self, Branch, BranchError, BustedFill, History, Payment, Strategy},
     types::{AccountId, AssetId, MarketId, OrderId, Sequence, Side, WithdrawalId},
 };
 
 use crate::{
     model::{ModelExchange, RECEIVABLES},
-    naive::{self, Coverage, Fill, Parent, reach::reach},
+    naive::{self, Coverage, Fill, Parent, Refusal, reach::reach},
 };
 
 /// Fails with a message when something does not hold.
@@ -30,12 +30,14 @@ pub fn compare(parent: &Parent, history: &dyn History, strategy: &Strategy) -> R
     let name = strategy.name();
     let engine = recovery::evaluate(history, parent.halt, strategy, &|_| {});
     let expected = match (parent.evaluate(strategy), &engine) {
-        (Err(_), Err(_)) => {
+        (Err(expected), Err(why)) => {
             let mut coverage = Coverage::default();
-            coverage.saw("a plan is refused");
+            coverage.saw(same_refusal(name, expected, why)?);
             return Ok(coverage);
         }
-        (Err(why), Ok(_)) => return Err(format!("{name}: the model refuses the plan and the engine does not: {why}")),
+        (Err(why), Ok(_)) => {
+            return Err(format!("{name}: the model refuses the plan and the engine does not: {why:?}"));
+        }
         (Ok(_), Err(why)) => return Err(format!("{name}: the engine refuses the plan and the model does not: {why}")),
         (Ok(expected), Ok(_)) => expected,
     };
@@ -80,12 +82,10 @@ pub fn compare(parent: &Parent, history: &dyn History, strategy: &Strategy) -> R
     outside_reach(parent, history, strategy, &expected, &mut coverage)?;
     changed(parent, strategy, &expected, &branch, &mut coverage)?;
 
-    // The same again.
-    let again = recovery::evaluate(history, parent.halt, strategy, &|_| {}).map_err(|error| error.to_string())?;
-    ensure!(
-        again.exchange.state_hash() == branch.exchange.state_hash(),
-        "{name}: two evaluations lead to different states"
-    );
+    // The same again, twice at once.
+    let again = recovery::outcome(history, parent.halt, strategy, &credited(parent, strategy), &|_| {});
+    let again = again.map_err(|error| error.to_string())?;
+    ensure!(again.state_hash == branch.exchange.state_hash(), "{name}: two evaluations lead to different states");
 
     if matches!(strategy, Strategy::Excise(_)) && !expected.forced && parent.is_first() {
         fresh_run(parent, strategy, &branch.exchange)?;
@@ -94,12 +94,33 @@ pub fn compare(parent: &Parent, history: &dyn History, strategy: &Strategy) -> R
 
     // What came behind the halt.
     let mut model = expected.model;
-    parent.advance(&mut model);
+    if parent.advance(&mut model).is_err() {
+        coverage.saw("a fact behind the halt is refused on the branch");
+        return Ok(coverage);
+    }
     let mut exchange = branch.exchange;
     recovery::advance(&mut exchange, &parent.later(), &mut NoEvents);
     same_state(&format!("{name} behind the halt"), &model, &exchange)?;
     exchange.check_invariants().map_err(|broken| format!("{name}, behind the halt: invariant broken: {broken}"))?;
     Ok(coverage)
+}
+
+/// Both refuse a plan; for the same reason?
+fn same_refusal(name: &str, expected: Refusal, why: &BranchError) -> Result<&'static str, String> {
+    let (same, what) = match expected {
+        Refusal::FactWithoutReason => (matches!(why, BranchError::Fact { .. }), "refused: a fact without a reason"),
+        Refusal::Replacement => (
+            matches!(why, BranchError::ReplacementRefused { .. } | BranchError::Unchanged { .. }),
+            "refused: a replacement is refused",
+        ),
+        Refusal::FactRefused => (matches!(why, BranchError::FactRefused { .. }), "refused: a fact is refused"),
+        Refusal::Overdrawn => (true, "refused: the treasury is overdrawn"),
+        Refusal::Unsuited => (matches!(why, BranchError::Unsuited { .. }), "refused: unsuited"),
+        Refusal::NothingCredited => (matches!(why, BranchError::NothingCredited), "refused: nothing was credited"),
+        Refusal::Payment => (matches!(why, BranchError::Payment { .. }), "refused: a payment"),
+    };
+    ensure!(same, "{name}: the model refuses the plan for {expected:?}, and the engine says: {why}");
+    Ok(what)
 }
 
 /// The canonical bytes of a state.
@@ -342,6 +363,8 @@ fn footprints(model: &ModelExchange) -> BTreeMap<AccountId, Footprint> {
         let terms = (market, order.side, order.price, order.open);
         all.entry(order.account).or_default().orders.insert(order.id, terms);
     }
+    // Whether there is an account with nothing is no difference.
+    all.retain(|_, footprint| *footprint != Footprint::default());
     all
 }
 
@@ -370,7 +393,7 @@ fn outside_reach(
                 let queue = market.side(side).iter().filter(|order| !reached.contains(&order.account));
                 queue.map(|order| order.id).collect()
             };
-            let (before, after) = (outside(found), outside(&branch.model.markets[market]));
+            let (before, after) = (outside(found), branch.model.markets.get(market).map(outside).unwrap_or_default());
             ensure!(before == after, "{name}: the queues of {market} differ out of reach: {before:?}, {after:?}");
         }
     }
@@ -413,8 +436,8 @@ fn requeued(before: &ModelExchange, after: &ModelExchange) -> BTreeSet<AccountId
     for (market, found) in &before.markets {
         for side in [Side::Buy, Side::Sell] {
             let place = |wanted: OrderId| found.side(side).iter().position(|order| order.id == wanted);
-            let now: Vec<_> =
-                after.markets[market].side(side).iter().filter_map(|order| Some((order, place(order.id)?))).collect();
+            let now = after.markets.get(market).into_iter().flat_map(|market| market.side(side));
+            let now: Vec<_> = now.filter_map(|order| Some((order, place(order.id)?))).collect();
             for (ahead, (order, place)) in now.iter().enumerate() {
                 if now[..ahead].iter().any(|(_, other)| other > place) {
                     accounts.insert(order.account);

@@ -153,11 +153,14 @@ impl Generator {
 
     fn run(mut self) -> Incident {
         self.marks.first = Sequence(self.sequence + 1);
-        let before = self.random.between(30, 90);
+        let before = self.random.between(30, 120);
         self.trade(before);
         for _ in 0..self.random.between(1, 2) {
+            if self.random.one_in(2) {
+                self.big_orders();
+            }
             self.mistake();
-            let between = self.random.between(20, 90);
+            let between = self.random.between(20, 140);
             self.trade(between);
         }
         let status = TradingStatus::Frozen;
@@ -369,7 +372,8 @@ impl Generator {
 
     fn market(&mut self) -> MarketId {
         let markets: Vec<_> = self.model.markets.keys().copied().collect();
-        self.random.pick(&markets)
+        // Most of the trade is in one market.
+        if self.random.one_in(2) { markets[0] } else { self.random.pick(&markets) }
     }
 
     fn account(&mut self) -> AccountId {
@@ -464,7 +468,7 @@ impl Generator {
     fn price(&mut self, market: MarketId, side: Side) -> u64 {
         let last = self.prices.get(&market).copied().unwrap_or(PRICE);
         let away = self.random.below(8);
-        let trades = self.random.one_in(2);
+        let trades = !self.random.one_in(3);
         let price = match (side, trades) {
             (Side::Buy, true) | (Side::Sell, false) => last + away,
             (Side::Buy, false) | (Side::Sell, true) => last.saturating_sub(away),
@@ -728,6 +732,22 @@ impl Generator {
                 let from = AccountId(4_000_000);
                 self.put(Command::Transfer { from, to: account, asset, amount: Amount(1) });
             }
+        }
+    }
+
+    /// A large order on each side, which those who got too much and others trade with, one after the other.
+    fn big_orders(&mut self) {
+        let market = self.market();
+        let (base, quote) = (self.model.markets[&market].base, self.model.markets[&market].quote);
+        let last = self.prices.get(&market).copied().unwrap_or(PRICE);
+        for (side, asset, price) in [(Side::Sell, base, last + 1), (Side::Buy, quote, last.saturating_sub(1).max(5))] {
+            let accounts: Vec<_> = self.model.accounts.keys().copied().collect();
+            let account = self.random.pick(&accounts);
+            let amount = self.usual(asset, 200, 300);
+            self.deposit(account, asset, amount);
+            let (limit_type, client_order_id) = (LimitType::GoodTillCancel, self.client_order_id());
+            let (price, quantity) = (Price(price), Quantity(self.random.between(40, 150)));
+            self.put(Command::PlaceLimit { account, market, side, limit_type, price, quantity, client_order_id });
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use engine::{
-    command::Command,
+    command::{Command, SequencedCommand},
     recovery::{Edits, Payment, Strategy},
     types::{Amount, Price, Quantity, Sequence},
 };
@@ -11,6 +11,7 @@ use engine::{
 use crate::{
     history::{AirdropMark, Incident, to_u64},
     model::{ModelExchange, TREASURY, streams::Random},
+    naive::{Fill, Parent},
 };
 
 /// What a set of edits is for: not every strategy takes every edit.
@@ -22,8 +23,10 @@ enum Use {
 }
 
 /// One plan of each strategy, and a second excision.
-pub fn strategies(incident: &Incident, at_halt: &ModelExchange) -> Vec<Strategy> {
-    let mut plans = Plans { random: Random::new(incident.seed ^ 0x5EED), incident };
+pub fn strategies(incident: &Incident, parent: &Parent) -> Vec<Strategy> {
+    let at_halt = &parent.at_halt;
+    let early = early_takers(incident, parent);
+    let mut plans = Plans { random: Random::new(incident.seed ^ 0x5EED), incident, early };
     let mut strategies = vec![plans.rewind()];
     for _ in 0..2 {
         strategies.extend(plans.edits(Use::Excise).map(Strategy::Excise));
@@ -33,12 +36,35 @@ pub fn strategies(incident: &Incident, at_halt: &ModelExchange) -> Vec<Strategy>
         let payments = plans.payments(at_halt);
         strategies.push(Strategy::Compensate { edits, payments });
     }
+    if let Some(early) = plans.one_of(&plans.early.clone()) {
+        strategies.push(Strategy::Bust(Edits::drop_sequences([early])));
+    }
+    // And whatever else one could come upon.
+    strategies.push(Strategy::Excise(plans.wild(Use::Excise)));
+    strategies.push(Strategy::Bust(plans.wild(Use::Bust)));
+    if plans.random.one_in(3) {
+        strategies.push(Strategy::Compensate { edits: plans.wild(Use::Compensate), payments: Vec::new() });
+    }
     strategies
 }
 
 struct Plans<'a> {
     random: Random,
     incident: &'a Incident,
+    /// Orders that traded with one that stands at the halt, and was traded with again.
+    early: Vec<Sequence>,
+}
+
+/// Without these the fees of what stands were charged in other steps than the rules would.
+fn early_takers(incident: &Incident, parent: &Parent) -> Vec<Sequence> {
+    let fills = parent.fills_behind(Sequence(0));
+    let stands: BTreeSet<_> = parent.at_halt.open_orders().map(|(_, order)| order.id).collect();
+    let is_early = |(place, fill): &(usize, &Fill)| {
+        let again = fills[place + 1..].iter().any(|later| later.maker == fill.maker);
+        again && stands.contains(&fill.maker) && fill.taker.0 == fill.sequence.0
+    };
+    let early = fills.iter().enumerate().filter(is_early).map(|(_, fill)| fill.sequence);
+    early.filter(|sequence| *sequence >= incident.marks.first).collect()
 }
 
 impl Plans<'_> {
@@ -110,6 +136,35 @@ impl Plans<'_> {
             _ => return None,
         };
         Some(edits).filter(|edits| edits.sequences().iter().all(|sequence| *sequence < incident.halt))
+    }
+
+    /// Any commands at all are dropped, or replaced by any others of the same past.
+    fn wild(&mut self, purpose: Use) -> Edits {
+        let commands = &self.incident.commands;
+        let before_halt = |at: &&SequencedCommand| at.sequence < self.incident.halt;
+        let all: Vec<_> = commands.iter().filter(before_halt).copied().collect();
+        let traded: Vec<_> = all.iter().filter(|at| at.sequence >= self.incident.marks.first).copied().collect();
+        let mut edits = Edits::default();
+        for _ in 0..self.random.pick(&[1, 1, 2, 4]) {
+            let wrong = if self.random.one_in(12) { self.random.pick(&all) } else { self.random.pick(&traded) };
+            let same_kind: Vec<_> = all
+                .iter()
+                .filter(|at| at.command.kind() == wrong.command.kind() && at.command != wrong.command)
+                .collect();
+            let is_replaced = purpose != Use::Compensate && self.random.one_in(3);
+            let others = self.random.one_in(3) || same_kind.is_empty();
+            let other = if others { self.random.pick(&all) } else { *self.random.pick(&same_kind) };
+            if edits.sequences().contains(&wrong.sequence) {
+                continue;
+            }
+            if is_replaced {
+                edits.replaced.insert(wrong.sequence, other.command);
+            } else {
+                let reason = if self.random.one_in(10) { None } else { Some("a test".to_owned()) };
+                edits.dropped.insert(wrong.sequence, reason);
+            }
+        }
+        edits
     }
 
     fn one_of<T: Copy>(&mut self, from: &[T]) -> Option<T> {

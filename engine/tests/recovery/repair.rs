@@ -4,7 +4,7 @@ use engine::{
     command::SequencedCommand,
     event::{Event, NoEvents},
     exchange::Exchange,
-    recovery::{self, Commands, History, Recorded, TimelineError},
+    recovery::{self, Commands, History, Recorded, Strategy, TimelineError},
     types::{Sequence, Timestamp},
 };
 
@@ -12,7 +12,7 @@ use crate::{
     compare::{ensure, same_state},
     history::Incident,
     model::{ModelExchange, streams::Random},
-    naive::{Coverage, Parent},
+    naive::{Branch, Coverage, Parent},
     plans,
 };
 
@@ -58,25 +58,39 @@ impl History for Since {
     }
 }
 
-/// Repairs an incident by one of its plans: by one that leaves debts, when there is one.
+/// Repairs an incident by one of its plans: by one that leaves carried fees or debts, when there is one.
 pub fn repaired(seed: u64) -> Repaired {
     let incident = Incident::new(seed);
     let parent = Parent::run(&ModelExchange::new(), &incident);
     let history = Recorded::new(incident.commands.clone());
-    let mut strategies = plans::strategies(&incident, &parent.at_halt);
+    let mut strategies = plans::strategies(&incident, &parent);
     let turn = usize::try_from(Random::new(seed).below(strategies.len() as u64)).expect("it fits");
     strategies.rotate_left(turn);
-    let mut possible: Vec<_> =
-        strategies.iter().filter_map(|strategy| Some((strategy, parent.evaluate(strategy).ok()?))).collect();
-    let owing = possible.iter().position(|(_, branch)| !branch.model.owed.is_empty()).unwrap_or(0);
-    let (strategy, branch) = possible.swap_remove(owing);
+    let mut possible: Vec<_> = strategies
+        .iter()
+        .filter_map(|strategy| possible_model(&parent, strategy).map(|branch| (strategy, branch)))
+        .collect();
+    let carries = possible.iter().position(|(_, branch)| carries_fees(&branch.model));
+    let owes = possible.iter().position(|(_, branch)| !branch.model.owed.is_empty());
+    let (strategy, branch) = possible.swap_remove(carries.or(owes).unwrap_or(0));
     let mut model = branch.model;
     let evaluated = recovery::evaluate(&history, incident.halt, strategy, &|_| {});
     let mut exchange = evaluated.unwrap_or_else(|error| panic!("seed {seed}, {strategy:?}: {error}")).exchange;
-    parent.advance(&mut model);
+    parent.advance(&mut model).expect("it was looked at");
     recovery::advance(&mut exchange, &parent.later(), &mut NoEvents);
     let last = incident.commands.last().expect("there are commands");
     Repaired { model, exchange, last: last.sequence, time: last.time, strategy: strategy.name() }
+}
+
+fn carries_fees(model: &ModelExchange) -> bool {
+    model.open_orders().any(|(_, order)| order.taker_carry != 0 || order.maker_carry != 0)
+}
+
+/// The branch of a plan that nothing speaks against, neither before nor behind the halt.
+fn possible_model(parent: &Parent, strategy: &Strategy) -> Option<Branch> {
+    let branch = parent.evaluate(strategy).ok()?;
+    parent.advance(&mut branch.model.clone()).ok()?;
+    Some(branch)
 }
 
 /// What a repair left behind.
@@ -92,10 +106,7 @@ pub fn of_state(repaired: &Repaired) -> Coverage {
     for (there, what) in [
         (!model.owed.is_empty(), "repaired: with debts"),
         (model.withdrawals.values().any(|found| found.shortfall > 0), "repaired: with shortfalls"),
-        (
-            model.open_orders().any(|(_, order)| order.taker_carry != 0 || order.maker_carry != 0),
-            "repaired: with carried fees",
-        ),
+        (carries_fees(model), "repaired: with carried fees"),
     ] {
         if there {
             coverage.saw(what);

@@ -9,8 +9,10 @@ use engine::{
     types::{OrderId, Sequence, Side},
 };
 
-use super::{Branch, Parent, cut_of, edits_of, fill_of, is_fact, is_refused};
-use crate::model::{FEES, ModelExchange, Order, RECEIVABLES, WithdrawalState, fee};
+use super::{Branch, Parent, Refusal, cut_of, edits_of, fill_of, is_fact, is_refused, may_be_dropped};
+use crate::model::{
+    EXTERNAL, FEES, ModelExchange, Order, RECEIVABLES, TREASURY, UNBACKED, WithdrawalState, fee, payouts::Airdrop,
+};
 
 /// What an order traded in fills that stand, and was charged for it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,20 +23,7 @@ struct Count {
     maker_charged: i128,
 }
 
-pub fn bust(parent: &Parent, edits: &Edits) -> Result<Branch, String> {
-    for sequence in edits.dropped.keys().chain(edits.replaced.keys()) {
-        let command =
-            parent.commands.iter().find(|command| command.sequence == *sequence).expect("it is there").command;
-        let replaced = edits.replaced.get(sequence);
-        if replaced.is_none() && is_change_of_orders(&command) {
-            return Err(format!("{command:?} at {sequence} cannot be dropped"));
-        }
-        if let Some(other) = replaced
-            && (!may_be_replaced(&command) || command.kind() != other.kind())
-        {
-            return Err(format!("{command:?} at {sequence} cannot be replaced by {other:?}"));
-        }
-    }
+pub fn bust(parent: &Parent, edits: &Edits) -> Result<Branch, Refusal> {
     let cut = cut_of(edits);
     let mut branch = Branch::new(parent.at(cut));
     let mut counts: BTreeMap<OrderId, Count> = BTreeMap::new();
@@ -44,30 +33,54 @@ pub fn bust(parent: &Parent, edits: &Edits) -> Result<Branch, String> {
     let dropped: BTreeSet<OrderId> = edits.dropped.keys().map(|sequence| OrderId(sequence.0)).collect();
     for (command, events) in parent.behind(cut) {
         branch.pass(command);
+        if branch
+            .model
+            .assets
+            .values()
+            .any(|asset| asset.system[EXTERNAL] + asset.system[RECEIVABLES] + asset.system[UNBACKED] > 0)
+        {
+            return Err(Refusal::Overdrawn);
+        }
         let (is_dropped, replaced) = edits_of(Some(edits), command.sequence);
-        if is_dropped || is_refused(events) {
+        if is_dropped {
+            may_be_dropped(Some(edits), command, events)?;
+            if !is_refused(events) && is_needed(&command.command) {
+                return Err(Refusal::Unsuited);
+            }
             continue;
         }
         if let Some(other) = replaced {
-            let now = branch.model.apply(command.sequence, command.time, &other);
-            if is_refused(&now) {
-                return Err(format!("{other:?} at {} is refused: {now:?}", command.sequence));
+            if other == command.command {
+                return Err(Refusal::Replacement);
+            }
+            if !may_be_replaced(&command.command) || command.command.kind() != other.kind() {
+                return Err(Refusal::Unsuited);
+            }
+            if is_refused(&branch.model.apply(command.sequence, command.time, &other)) {
+                return Err(Refusal::Replacement);
             }
             branch.coverage.saw("bust: replaced");
             continue;
         }
+        if is_refused(events) {
+            continue;
+        }
         if is_fact(&command.command) {
-            branch.fact(command);
+            branch.fact(command)?;
         }
         for event in events {
-            branch.happens(command, event, &mut counts, &dropped);
+            branch.happens(command, event, &mut counts, &dropped)?;
         }
     }
     branch.hold_again(&parent.at_halt, &counts, &dropped);
+    if branch.model.assets.values().any(|asset| asset.system[TREASURY] < 0) {
+        return Err(Refusal::Overdrawn);
+    }
     Ok(branch)
 }
 
-fn is_change_of_orders(command: &Command) -> bool {
+/// What bust cannot do without: it puts nothing back on the book, and needs what everything else stands on.
+fn is_needed(command: &Command) -> bool {
     matches!(
         command,
         Command::CancelOrder { .. }
@@ -76,6 +89,9 @@ fn is_change_of_orders(command: &Command) -> bool {
             | Command::ReplaceOrder { .. }
             | Command::CancelAllOfAccount { .. }
             | Command::CancelAllOfMarket { .. }
+            | Command::AddAsset { .. }
+            | Command::AddMarket { .. }
+            | Command::CreateAccount { .. }
     )
 }
 
@@ -129,7 +145,7 @@ impl Branch {
         event: &Event,
         counts: &mut BTreeMap<OrderId, Count>,
         dropped: &BTreeSet<OrderId>,
-    ) {
+    ) -> Result<(), Refusal> {
         match *event {
             Event::Transferred { from, to, asset, amount } => {
                 if self.model.balance(from, asset).available >= amount.0.into() {
@@ -149,12 +165,13 @@ impl Branch {
                     self.coverage.saw("a request is void");
                 }
             }
-            Event::WithdrawalCancelled { withdrawal, account, asset, .. } => {
+            Event::WithdrawalCancelled { withdrawal, account, .. } => {
                 if let Some(found) = self.model.withdrawals.get_mut(&withdrawal)
                     && found.state == WithdrawalState::Requested
+                    && found.account == account
                 {
                     found.state = WithdrawalState::Cancelled;
-                    let amount = found.amount;
+                    let (asset, amount) = (found.asset, found.amount);
                     self.model.release(account, asset, amount);
                 }
             }
@@ -172,9 +189,17 @@ impl Branch {
             | Event::AirdropApproved { .. }
             | Event::AirdropCancelled { .. } => {
                 let now = self.model.apply(at.sequence, at.time, &at.command);
-                assert!(!is_refused(&now), "a manifest cannot be as it was: {at:?}: {now:?}");
+                if is_refused(&now) {
+                    self.coverage.saw("bust: a manifest is refused");
+                }
             }
-            Event::AirdropExecuted { airdrop, .. } => self.model.pay_airdrop(at.sequence, airdrop),
+            Event::AirdropExecuted { airdrop, .. } => {
+                if self.model.airdrops.get(&airdrop).is_some_and(Airdrop::is_pending) {
+                    self.model.pay_airdrop(at.sequence, airdrop);
+                } else {
+                    self.coverage.saw("bust: an airdrop without a manifest pays nobody");
+                }
+            }
             Event::OrderAccepted { order, .. } | Event::OrderReplaced { order, .. } => {
                 counts.insert(order, Count::default());
             }
@@ -182,6 +207,7 @@ impl Branch {
             _ => {}
         }
         self.model.take_events();
+        Ok(())
     }
 
     fn count_request(&mut self, at: &SequencedCommand, asset: engine::types::AssetId, value: u128) {

@@ -8,16 +8,21 @@ use engine::{
     types::{AccountId, AssetId},
 };
 
-use super::{Branch, Parent, cut_of, lots::Lots};
+use super::{Branch, Parent, Refusal, cut_of, lots::Lots, may_be_dropped};
 use crate::model::{ModelExchange, RECEIVABLES, TREASURY};
 
-pub fn compensate(parent: &Parent, edits: &Edits, payments: &[Payment]) -> Result<Branch, String> {
+pub fn compensate(parent: &Parent, edits: &Edits, payments: &[Payment]) -> Result<Branch, Refusal> {
     if !edits.replaced.is_empty() {
-        return Err("compensate replaces nothing".to_owned());
+        return Err(Refusal::Unsuited);
     }
     let mut branch = Branch::new(parent.at_halt.clone());
     branch.fills = parent.fills_behind(cut_of(edits));
     let model = &mut branch.model;
+    for (at, events) in parent.behind(cut_of(edits)) {
+        if edits.dropped.contains_key(&at.sequence) {
+            may_be_dropped(Some(edits), at, events)?;
+        }
+    }
     let sequences: BTreeSet<_> = edits.dropped.keys().copied().collect();
     let dropped = parent.commands.iter().zip(&parent.events).filter(|(at, _)| sequences.contains(&at.sequence));
     let dropped: Vec<&Event> = dropped.flat_map(|(_, events)| events).collect();
@@ -53,6 +58,9 @@ pub fn compensate(parent: &Parent, edits: &Edits, payments: &[Payment]) -> Resul
         }
     }
 
+    if credits.is_empty() {
+        return Err(Refusal::NothingCredited);
+    }
     let lots = Lots::follow(parent, &Suspects::Sequences(sequences));
     for ((account, asset), from) in credits {
         let credited: u128 = from.iter().map(|(_, amount)| amount).sum();
@@ -74,8 +82,8 @@ pub fn compensate(parent: &Parent, edits: &Edits, payments: &[Payment]) -> Resul
     for payment in payments {
         let Payment { account, asset, amount } = *payment;
         let known = model.accounts.contains_key(&account) && model.assets.contains_key(&asset);
-        if !known || *model.system(TREASURY, asset) < i128::from(amount.0) {
-            return Err(format!("{payment:?} cannot be paid"));
+        if !known || amount.is_zero() || *model.system(TREASURY, asset) < i128::from(amount.0) {
+            return Err(Refusal::Payment);
         }
         *model.system(TREASURY, asset) -= i128::from(amount.0);
         model.balance_mut(account, asset).available += u128::from(amount.0);

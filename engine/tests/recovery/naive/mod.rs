@@ -53,6 +53,25 @@ pub struct Parent {
     pub at_halt: ModelExchange,
 }
 
+/// Why a plan is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A fact is dropped, and nobody says why.
+    FactWithoutReason,
+    /// What replaces a command is refused, or is the same.
+    Replacement,
+    /// A fact that happened cannot happen on the branch.
+    FactRefused,
+    /// The treasury would have paid what it does not have.
+    Overdrawn,
+    /// The strategy cannot do it.
+    Unsuited,
+    /// Nothing was credited.
+    NothingCredited,
+    /// A payment cannot be made.
+    Payment,
+}
+
 /// A fill, told apart by where it happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fill {
@@ -201,7 +220,7 @@ impl Parent {
     }
 
     /// The branch at the halt; an error when the plan is refused.
-    pub fn evaluate(&self, strategy: &Strategy) -> Result<Branch, String> {
+    pub fn evaluate(&self, strategy: &Strategy) -> Result<Branch, Refusal> {
         match strategy {
             Strategy::Rewind { cut } => self.replay(*cut, None),
             Strategy::Excise(edits) => self.replay(cut_of(edits), Some(edits)),
@@ -219,20 +238,32 @@ impl Parent {
     }
 
     /// What came after the halt, on a branch.
-    pub fn advance(&self, model: &mut ModelExchange) {
+    pub fn advance(&self, model: &mut ModelExchange) -> Result<(), Refusal> {
         for (command, events) in self.commands.iter().zip(&self.events) {
             if command.sequence > self.halt {
                 let happens = !is_refused(events) && is_fact(&command.command);
                 let command_now = if happens { command.command } else { Command::Tick {} };
                 let now = model.apply(command.sequence, command.time, &command_now);
-                assert!(!is_refused(&now), "a fact behind the halt is refused: {command:?}: {now:?}");
+                if is_refused(&now) {
+                    return Err(Refusal::FactRefused);
+                }
             }
         }
+        Ok(())
     }
 
     /// Excise, and rewind when there are no edits.
-    fn replay(&self, cut: Sequence, edits: Option<&Edits>) -> Result<Branch, String> {
+    fn replay(&self, cut: Sequence, edits: Option<&Edits>) -> Result<Branch, Refusal> {
         let mut branch = Branch::new(self.at(cut));
+        for (command, parent) in self.behind(cut) {
+            let (dropped, replaced) = edits_of(edits, command.sequence);
+            if dropped {
+                may_be_dropped(edits, command, parent)?;
+            }
+            if replaced == Some(command.command) {
+                return Err(Refusal::Replacement);
+            }
+        }
         for (command, parent) in self.behind(cut) {
             let sequence = command.sequence;
             let (dropped, replaced) = edits_of(edits, sequence);
@@ -242,11 +273,11 @@ impl Parent {
             } else if let Some(other) = replaced {
                 events.extend(branch.model.apply(sequence, command.time, &other));
                 if is_refused(&events) {
-                    return Err(format!("{other:?} at {sequence} is refused: {events:?}"));
+                    return Err(Refusal::Replacement);
                 }
                 branch.coverage.saw("replaced");
             } else {
-                events.extend(branch.step(command, parent, edits.is_none()));
+                events.extend(branch.step(command, parent, edits.is_none())?);
                 branch.repeat_closures(parent);
             }
             branch.fills.extend(events.iter().filter_map(|event| fill_of(sequence, event)));
@@ -258,6 +289,15 @@ impl Parent {
 fn edits_of(edits: Option<&Edits>, sequence: Sequence) -> (bool, Option<Command>) {
     let Some(edits) = edits else { return (false, None) };
     (edits.dropped.contains_key(&sequence), edits.replaced.get(&sequence).copied())
+}
+
+/// A fact is dropped with a reason alone.
+fn may_be_dropped(edits: Option<&Edits>, at: &SequencedCommand, events: &[Event]) -> Result<(), Refusal> {
+    let has_reason = edits.and_then(|edits| edits.dropped.get(&at.sequence)).is_some_and(Option::is_some);
+    if is_fact(&at.command) && !is_refused(events) && !has_reason {
+        return Err(Refusal::FactWithoutReason);
+    }
+    Ok(())
 }
 
 /// The sequence before the first edit.
@@ -295,7 +335,7 @@ impl Branch {
     }
 
     /// A sequence that is not edited.
-    fn step(&mut self, at: &SequencedCommand, parent: &[Event], rewind: bool) -> Vec<Event> {
+    fn step(&mut self, at: &SequencedCommand, parent: &[Event], rewind: bool) -> Result<Vec<Event>, Refusal> {
         let Some(&last) = parent.last() else { unreachable!("every command has events") };
         if let Event::Refused { reason, .. } = last {
             let is_cancel = matches!(at.command, Command::CancelOrder { .. } | Command::CancelByClientOrderId { .. });
@@ -305,31 +345,31 @@ impl Branch {
                     self.coverage.saw("a refused cancel applied");
                     self.forced = true;
                 }
-                return events;
+                return Ok(events);
             }
-            return Vec::new();
+            return Ok(Vec::new());
         }
         if is_fact(&at.command) {
             return self.fact(at);
         }
         if found_nothing(at.sequence, parent) {
             self.coverage.saw("found nothing");
-            return Vec::new();
+            return Ok(Vec::new());
         }
         if !rewind {
-            return self.apply(at, &at.command);
+            return Ok(self.apply(at, &at.command));
         }
         if is_asked_for_closure(&at.command) {
-            return self.apply(at, &at.command);
+            return Ok(self.apply(at, &at.command));
         }
-        let Command::ReplaceOrder { account, order, quantity, .. } = at.command else { return Vec::new() };
+        let Command::ReplaceOrder { account, order, quantity, .. } = at.command else { return Ok(Vec::new()) };
         if matches!(last, Event::OrderReduced { .. }) {
-            return self.apply(at, &Command::ReduceOrder { account, order, quantity });
+            return Ok(self.apply(at, &Command::ReduceOrder { account, order, quantity }));
         }
         if self.cancel(order) {
             self.coverage.saw("a repricing cancels in rewind");
         }
-        Vec::new()
+        Ok(Vec::new())
     }
 
     fn apply(&mut self, at: &SequencedCommand, command: &Command) -> Vec<Event> {
@@ -350,10 +390,11 @@ impl Branch {
     }
 
     /// What was accepted in the parent, and happens on every branch.
-    fn fact(&mut self, at: &SequencedCommand) -> Vec<Event> {
+    fn fact(&mut self, at: &SequencedCommand) -> Result<Vec<Event>, Refusal> {
         if let Command::ReleaseWithdrawal { withdrawal, account, asset, amount } = at.command {
-            self.release(withdrawal, account, asset, amount);
-            return Vec::new();
+            self.forced |= is_refused(&self.model.clone().apply(at.sequence, at.time, &at.command));
+            self.release(withdrawal, account, asset, amount)?;
+            return Ok(Vec::new());
         }
         if let Command::FailWithdrawal { withdrawal } = at.command
             && let Some(found) = self.model.withdrawals.get(&withdrawal).filter(|found| found.shortfall > 0)
@@ -363,21 +404,39 @@ impl Branch {
             *short = short.saturating_sub(found.shortfall);
         }
         let events = self.model.apply(at.sequence, at.time, &at.command);
-        assert!(!is_refused(&events), "the branch refuses a fact: {at:?}: {events:?}");
-        events
+        if is_refused(&events) { Err(Refusal::FactRefused) } else { Ok(events) }
     }
 
     /// A release that happens, whatever there is to pay it.
-    fn release(&mut self, withdrawal: WithdrawalId, account: AccountId, asset: AssetId, amount: Amount) {
+    fn release(
+        &mut self,
+        withdrawal: WithdrawalId,
+        account: AccountId,
+        asset: AssetId,
+        amount: Amount,
+    ) -> Result<(), Refusal> {
         let whole = u128::from(amount.0);
         let mut due = whole;
-        let own = self.model.withdrawals.get(&withdrawal).cloned();
-        let own = own.filter(|found| found.state == WithdrawalState::Requested);
+        if !self.model.accounts.contains_key(&account) || !self.model.assets.contains_key(&asset) {
+            return Err(Refusal::FactRefused);
+        }
+        let there = self.model.withdrawals.get(&withdrawal).cloned();
+        let mut own = None;
+        if let Some(there) = there {
+            match there.state {
+                WithdrawalState::Cancelled => {}
+                WithdrawalState::Requested if (there.account, there.asset) == (account, asset) => own = Some(there),
+                WithdrawalState::Requested => {
+                    self.coverage.saw("a release in the place of another's request");
+                    self.model.release(there.account, there.asset, there.amount);
+                }
+                _ => return Err(Refusal::FactRefused),
+            }
+        }
         self.coverage.saw("a release is forced");
         let as_it_was = own.as_ref().is_some_and(|found| found.amount == whole);
         self.forced |= !as_it_was;
         if let Some(own) = own {
-            assert_eq!((own.account, own.asset), (account, asset), "the owner and asset of {withdrawal}");
             let pays = own.amount.min(due);
             due -= pays;
             let balance = self.model.balance_mut(account, asset);
@@ -403,6 +462,7 @@ impl Branch {
         let external_id = ExternalId([0; 16]);
         let released = Withdrawal { account, asset, amount: whole, state, external_id, shortfall: due };
         self.model.withdrawals.insert(withdrawal, released);
+        Ok(())
     }
 
     /// Cancels an order, if it is open.

@@ -85,7 +85,7 @@ fn spread(parent: &Parent, edits: &Edits) -> BTreeSet<AccountId> {
         pass.command(command, events, is_edited, edits.replaced.get(&command.sequence));
     }
     if pass.everybody {
-        return parent.at_halt.accounts.keys().copied().collect();
+        pass.accounts.extend(parent.at_halt.accounts.keys());
     }
     pass.accounts.retain(|account| account.is_user());
     pass.accounts
@@ -213,6 +213,7 @@ impl Pass {
                     self.request(asset);
                 }
                 Command::Tick {} | Command::AddPlanPart { .. } => {}
+                Command::CreateAccount { .. } => self.everybody = true,
                 _ => self.everybody |= accounts_of_command(command).is_empty(),
             }
         }
