@@ -137,6 +137,10 @@ fn traces_and_plans_that_make_no_sense() {
     refuses(&place, &["plan", "excise", "--airdrop", "1", "--out", &nowhere], 1, &["there is no directory"]);
     let (other, _) = place.plan("other.plan", &["bust", "--airdrop", "1"]);
     refuses(&place, &["plan", "excise", "--airdrop", "1", "--out", &other], 1, &["is another plan"]);
+    let compare = ["plan", "--compare", "--airdrop", "1", "--html"];
+    refuses(&place, &[&compare[..], &[taken]].concat(), 1, &["is there already", "another file"]);
+    refuses(&place, &[&compare[..], &[inside]].concat(), 1, &["the exchange's own"]);
+    refuses(&place, &[&compare[..], &[&nowhere]].concat(), 1, &["there is no directory"]);
     refuses(&place, &["plan"], 2, &["plan rewind, excise, bust or compensate"]);
     refuses(&place, &["plan", "--compare", "excise", "--airdrop", "1"], 2, &["two things"]);
     refuses(&place, &["plan", "show", taken], 1, &["this is no plan", "reprise plan"]);

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
 use engine::{
     command::Command,
     exchange::{Exchange, ManifestHasher},
-    journal::Durability,
+    journal::{Durability, FileStorage, Options},
     pipeline::{Config, Pipeline},
-    recovery::{Moment, Timeline},
-    types::{AccountId, AirdropId, Amount, Cause, OperatorId, Sequence},
+    recovery::{Moment, Plan, Timeline, apply_to},
+    types::{AccountId, AirdropId, Amount, Cause, OperatorId, Sequence, Timestamp, TradingStatus},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -20,6 +20,7 @@ use crate::{
 
 /// An airdrop that was opened and never paid.
 pub const UNPAID: AirdropId = AirdropId(30);
+const SEGMENT_BYTES: u64 = 2 << 20;
 
 /// A directory with the exchange in `data` after a wrong airdrop, and the keys of its operators beside it.
 pub struct Place {
@@ -30,10 +31,7 @@ impl Place {
     /// Nobody has stopped it yet.
     pub fn after_the_airdrop() -> Self {
         let place = Self { directory: tempfile::tempdir().unwrap() };
-        // Small segments, so that all bytes are soon compared.
-        let config =
-            Config { durability: Durability::None, segment_bytes: 2 << 20, snapshot_every: None, ..Config::default() };
-        let pipeline = Pipeline::open(place.data(), config).unwrap();
+        let pipeline = place.open_pipeline();
         let mut operator = pipeline.operator(Cause::operator(1)).unwrap();
         let mut hasher = ManifestHasher::new(BTC);
         hasher.line(AccountId(1), Amount(7));
@@ -52,6 +50,17 @@ impl Place {
             world::key(operator).write_file(place.file(&format!("{operator}.key"))).unwrap();
         }
         place
+    }
+
+    /// The exchange running, with small segments, so that all bytes are soon compared.
+    fn open_pipeline(&self) -> Pipeline {
+        let config = Config {
+            durability: Durability::None,
+            segment_bytes: SEGMENT_BYTES,
+            snapshot_every: None,
+            ..Config::default()
+        };
+        super::once_free(|| Pipeline::open(self.data(), config.clone()))
     }
 
     /// Frozen from the command line.
@@ -201,6 +210,7 @@ fn strategies_are_compared_and_what_is_planned_is_what_was_compared() {
     assert_eq!(compared["strategies"][3]["innocent_changed"], 2, "only those who are paid");
     let html = std::fs::read_to_string(&page).unwrap();
     assert!(html.starts_with("<!DOCTYPE html>") && html.contains("compensate") && !html.contains("<script"), "{html}");
+    assert!(html.contains("changes the fewest innocent accounts"), "{html}");
     for (number, arguments) in STRATEGIES.iter().enumerate() {
         let (file, planned) = place.plan(&format!("{number}.plan"), arguments);
         let row = &compared["strategies"][number];
@@ -363,4 +373,41 @@ fn a_history_is_submitted_as_it_was_listed() {
     assert_eq!(one.last_sequence(), two.last_sequence());
     assert_eq!(one.accounts().collect::<Vec<_>>(), two.accounts().collect::<Vec<_>>());
     assert_eq!(one.withdrawals(), two.withdrawals());
+}
+
+#[test]
+fn an_epoch_whose_parent_was_pruned_is_told_as_such() {
+    let place = Place::after_the_airdrop();
+    let pipeline = place.open_pipeline();
+    pipeline.freeze(Cause::operator(1)).unwrap();
+    pipeline.shutdown().unwrap();
+    let (file, _) = place.plan("repair.plan", &["bust", "--airdrop", "1"]);
+    let plan = Plan::read_file(file).unwrap();
+    let storage = super::once_free(|| FileStorage::lock(place.data()));
+    let options = Options { segment_bytes: SEGMENT_BYTES, ..Options::default() };
+    apply_to(&storage, &options, &plan, &world::approve(&plan), Timestamp(1), &|_| ()).unwrap();
+    drop(storage);
+    let grow = |from: u32, to: u32| {
+        let pipeline = place.open_pipeline();
+        let open = Command::SetGlobalStatus { status: TradingStatus::Open };
+        pipeline.operator(Cause::operator(1)).unwrap().execute(open).unwrap();
+        let mut gateway = pipeline.gateway(Cause::session(1)).unwrap();
+        for account in (from..to).map(AccountId) {
+            while gateway.submit(Command::CreateAccount { account }).is_err() {
+                std::thread::yield_now();
+            }
+        }
+        pipeline.shutdown().unwrap();
+        place.fine(&["snapshot"]);
+    };
+    for first in [1_000, 81_000, 161_000, 241_000] {
+        grow(first, first + 80_000);
+    }
+    assert_eq!(place.json(&["verify"])["epochs"][0]["epoch"], 2);
+    let pruned = place.json(&["prune", "--first-segment"]);
+    assert!(!pruned["removed_segments"].as_array().unwrap().is_empty(), "{pruned}");
+    let verified = place.json(&["verify"]);
+    assert_eq!((&verified["sound"], &verified["epoch"]), (&true.into(), &2.into()));
+    assert_eq!((&verified["epochs"], &verified["epochs_not_verified"]), (&Value::Array(Vec::new()), &1.into()));
+    assert!(place.fine(&["verify"]).contains("1 more was not verified: what came before was pruned"));
 }

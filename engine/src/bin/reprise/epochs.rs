@@ -3,7 +3,7 @@
 use std::io;
 
 use engine::{
-    journal::{Epoch, OpenError, epoch_starts, snapshot::SnapshotError},
+    journal::{Epoch, OpenError, snapshot::SnapshotError},
     recovery::{
         BranchError, EpochError, Timeline, TimelineError, VerifiedEpoch, VerifyError, VerifyFault, verify_epochs,
     },
@@ -20,11 +20,10 @@ use crate::{
 const TRIES: u32 = 3;
 
 /// The epochs behind the first.
-pub enum Epochs {
-    /// Each began as it should.
-    Verified(Vec<VerifiedEpoch>),
-    /// What they rest on was pruned.
-    Pruned(u64),
+#[derive(Default)]
+pub struct Epochs {
+    /// Each of these began as it should.
+    pub verified: Vec<VerifiedEpoch>,
 }
 
 /// Verifies them.
@@ -34,7 +33,7 @@ pub fn verify(timeline: &Timeline, in_use: bool) -> Result<Epochs, Failure> {
         tries += 1;
         let progress = telling(Progress::start("verifying epochs", None));
         let error = match verify_epochs(timeline, &progress) {
-            Ok(verified) => return Ok(Epochs::Verified(verified)),
+            Ok(verified) => return Ok(Epochs { verified }),
             Err(error) => error,
         };
         let removed = matches!(&error, VerifyError::Snapshot(SnapshotError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound);
@@ -42,8 +41,7 @@ pub fn verify(timeline: &Timeline, in_use: bool) -> Result<Epochs, Failure> {
             continue;
         }
         if is_pruned(&error) {
-            let begun = epoch_starts(timeline.storage())?.iter().filter(|start| start.epoch > Epoch::FIRST).count();
-            return Ok(Epochs::Pruned(begun as u64));
+            return Ok(Epochs::default());
         }
         return Err(match error {
             VerifyError::Timeline(error) => error.into(),
@@ -67,17 +65,15 @@ fn is_pruned(error: &VerifyError) -> bool {
 }
 
 impl Epochs {
-    /// For people: a line for each.
-    pub fn lines(&self) -> Vec<String> {
-        let verified = match self {
-            Self::Pruned(number) => {
-                let what = "what they rest on was pruned, so they cannot be computed again";
-                return vec![format!("epochs      {} were not verified: {what}", count(*number))];
-            }
-            Self::Verified(verified) => verified,
-        };
+    /// How many of the epochs up to `last` rest on what was pruned, so that they cannot be computed again.
+    fn pruned(&self, last: Epoch) -> u64 {
+        u64::from(last.0.saturating_sub(Epoch::FIRST.0)).saturating_sub(self.verified.len() as u64)
+    }
+
+    /// For people: a few lines for each. `last` is the epoch that is now.
+    pub fn lines(&self, last: Epoch) -> Vec<String> {
         let mut lines = Vec::new();
-        for epoch in verified {
+        for epoch in &self.verified {
             let operators: Vec<_> = epoch.approvers.iter().map(|operator| operator.0.to_string()).collect();
             lines.push(format!(
                 "epoch       {} from sequence {}, by {} for the halt at {}, approved by operators {}",
@@ -97,16 +93,19 @@ impl Epochs {
                 lines.push("            its epoch file is gone: the exchange makes it again when it opens".to_owned());
             }
         }
+        let pruned = self.pruned(last);
+        if pruned > 0 {
+            let were = if pruned == 1 { "1 more was" } else { &format!("{} more were", count(pruned)) };
+            lines.push(format!(
+                "epochs      {were} not verified: what came before was pruned, so only a copy can show it"
+            ));
+        }
         lines
     }
 
     /// For programs.
-    pub fn json(&self) -> Value {
-        let verified = match self {
-            Self::Pruned(_) => return Value::Null,
-            Self::Verified(verified) => verified,
-        };
-        let epochs = verified.iter().map(|epoch| {
+    pub fn json(&self, last: Epoch) -> Value {
+        let epochs = self.verified.iter().map(|epoch| {
             json!({
                 "epoch": epoch.epoch.0, "sequence": epoch.sequence.0, "halt": epoch.halt.0,
                 "plan": epoch.plan.to_string(), "strategy": epoch.strategy.name(),
@@ -114,6 +113,6 @@ impl Epochs {
                 "state_hash": epoch.state.to_string(), "corrections": epoch.corrections, "epoch_file": epoch.has_file,
             })
         });
-        epochs.collect()
+        json!({ "verified": epochs.collect::<Vec<_>>(), "not_verified": self.pruned(last) })
     }
 }

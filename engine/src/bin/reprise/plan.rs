@@ -231,7 +231,7 @@ fn plan(timeline: &Timeline, action: &PlanAction, output: &mut Output) -> Result
         PlanAction::Show(_) => unreachable!("it was shown"),
     };
     if let Some(out) = &out {
-        check_out(out, timeline.directory())?;
+        check_out(out, timeline.directory(), "plan", is_plan)?;
     }
     let place = Place::find(timeline)?;
     let strategy = match action {
@@ -276,26 +276,38 @@ fn plan(timeline: &Timeline, action: &PlanAction, output: &mut Output) -> Result
 }
 
 /// A file of an operator's is not overwritten, and the data directory holds the exchange's files only. Asked before anything
-/// is computed.
-fn check_out(out: &Path, directory: &Path) -> Result<(), Failure> {
+/// is computed; `may_be` knows what may be written again.
+fn check_out(out: &Path, directory: &Path, what: &str, may_be: impl Fn(&Path) -> bool) -> Result<(), Failure> {
     let parent = match out.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let Ok(parent) = parent.canonicalize() else {
+    let Ok(real) = parent.canonicalize() else {
         return Err(Failure::failed(format!("{}: there is no directory {}", out.display(), parent.display())));
     };
-    if directory.canonicalize().is_ok_and(|directory| parent.starts_with(directory)) {
+    if directory.canonicalize().is_ok_and(|directory| real.starts_with(directory)) {
         return Err(Failure::failed(format!(
-            "{}: the data directory is the exchange's own; write the plan elsewhere",
+            "{}: the data directory is the exchange's own; write the {what} elsewhere",
             out.display()
         )));
     }
-    // The same plan made again is no harm; that is seen when it is made.
-    if out.exists() && Plan::read_file(out).is_err() {
-        return Err(Failure::failed(format!("{} is there already, and is no plan: name another file", out.display())));
+    if out.exists() && !may_be(out) {
+        return Err(Failure::failed(format!(
+            "{} is there already, and is no {what}: name another file",
+            out.display()
+        )));
     }
     Ok(())
+}
+
+/// The same plan made again is no harm; whether it is the same is seen when it is made.
+fn is_plan(file: &Path) -> bool {
+    Plan::read_file(file).is_ok()
+}
+
+/// A page takes the place of an older one.
+fn is_page(file: &Path) -> bool {
+    std::fs::read(file).is_ok_and(|bytes| bytes.starts_with(b"<!DOCTYPE html>"))
 }
 
 /// Writes the plan, unless the very same is there.
@@ -349,6 +361,9 @@ pub struct Comparison<'a> {
 }
 
 fn run_compare(timeline: &Timeline, arguments: &PlanArguments, output: &mut Output) -> Result<u8, Failure> {
+    if let Some(page) = &arguments.html {
+        check_out(page, timeline.directory(), "page", is_page)?;
+    }
     let place = Place::find(timeline)?;
     let edits = place.edits(&arguments.edits)?;
     let payments = place.payments(&edits, &arguments.pay, arguments.pay_victims.as_ref())?;

@@ -25,7 +25,12 @@ pub fn write(
         let name = asked.name();
         return Err(Failure::failed(format!("{name} cannot do it, so its changes cannot be shown: choose another")));
     }
-    let page = page(timeline, comparison, chosen)?;
+    let mut page = page(timeline, comparison, chosen)?;
+    page.reason = match asked {
+        Some(_) => "it was asked for",
+        None => "of those that take the error back in full, it changes the fewest innocent accounts",
+    }
+    .to_owned();
     page.write_file(file).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))
 }
 

@@ -316,6 +316,7 @@ fn report(
                 "after_sequence": torn.after_sequence.0,
             }),
         };
+        let epochs_json = epochs.json(pass.head.epoch);
         output.document(&json!({
             "sound": true,
             "journal_id": pass.journal_id.to_string(),
@@ -332,7 +333,8 @@ fn report(
             "deep": arguments.deep,
             "events": arguments.deep.then_some(pass.events),
             "events_hash": events_hash,
-            "epochs": epochs.json(),
+            "epochs": epochs_json["verified"],
+            "epochs_not_verified": epochs_json["not_verified"],
         }))?;
         return Ok(());
     }
@@ -350,7 +352,7 @@ fn report(
         count(per_second)
     ))?;
     output.line(format!("sequence    {}:{}", pass.head.epoch, exchange.last_sequence()))?;
-    epochs.lines().iter().try_for_each(|line| output.line(line))?;
+    epochs.lines(pass.head.epoch).iter().try_for_each(|line| output.line(line))?;
     output.line(format!("head hash   {}", pass.head.hash))?;
     output.line(format!("state hash  {}", pass.state_hash))?;
     if let Some(hash) = events_hash {
