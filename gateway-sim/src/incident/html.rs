@@ -126,7 +126,10 @@ fn lead(figures: &IncidentReport, material: &Material<'_>) -> String {
 
 fn hours(seconds: f64) -> String {
     let minutes = (seconds / 60.0).round() as u64;
-    format!("{} h {:02} min", minutes / 60, minutes % 60)
+    match minutes % 60 {
+        0 => format!("{} h", minutes / 60),
+        rest => format!("{} h {rest} min", minutes / 60),
+    }
 }
 
 fn facts(figures: &IncidentReport) -> Vec<Fact> {

@@ -4,7 +4,7 @@ use super::{
     data::IncidentReport,
     markup::{Html, Text},
     money::{FATES, Unit, by_worth},
-    numbers::{grouped, percent},
+    numbers::{counted, percent},
 };
 use crate::{recovery::FlowKind, types::Amount};
 
@@ -128,7 +128,7 @@ impl Diagram<'_> {
             let rows = report.hops.iter().filter(|row| row.kind == kind && row.hop > 1);
             rows.map(|row| self.unit.value(row.asset, row.amount)).sum::<u128>()
         };
-        let balances = |count: u128| format!(", {} balances", grouped(count));
+        let balances = |count: u128| format!(", {}", counted(count, "balance"));
         let (first, second, further) = (held(1, 1), held(2, 2), held(3, u8::MAX));
         let mut ends = vec![
             ("available", "with who got it", balances(first.1), first.0),

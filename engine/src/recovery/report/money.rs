@@ -4,7 +4,7 @@ use super::{
     data::{IncidentReport, TraceFigures},
     flow,
     markup::{Align, Html, Table, Text},
-    numbers::{account, decimal, grouped, percent, span},
+    numbers::{account, counted, decimal, grouped, percent, span},
 };
 use crate::{
     recovery::{CreditRow, FlowKind},
@@ -58,11 +58,11 @@ fn window(html: &mut Html, figures: &TraceFigures) {
         format!("from sequence {} to {}", grouped(figures.first.0), grouped(figures.last.0))
     };
     html.put(format_args!(
-        "<p>The wrong credits were made {suspects}, to {} accounts; the halt came at sequence {}, {} commands and {} after the \
+        "<p>The wrong credits were made {suspects}, to {}; the halt came at sequence {}, {} and {} after the \
          first of them.</p>\n",
-        grouped(figures.recipients),
+        counted(figures.recipients, "account"),
         grouped(figures.halt.0),
-        grouped(figures.commands),
+        counted(figures.commands, "command"),
         span(figures.nanoseconds as f64 / 1e9)
     ));
 }

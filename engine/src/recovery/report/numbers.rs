@@ -19,6 +19,12 @@ pub(super) fn grouped(value: impl Into<u128>) -> String {
     text
 }
 
+/// So many of something, whose name for more than one ends with an s.
+pub(super) fn counted(value: impl Into<u128>, of: &str) -> String {
+    let value = value.into();
+    format!("{} {of}{}", grouped(value), if value == 1 { "" } else { "s" })
+}
+
 /// How many places amounts of this scale need to be told exactly.
 pub(super) fn places(amounts: impl IntoIterator<Item = u128>, scale: u8) -> u8 {
     let needed = |mut amount: u128| {
@@ -87,7 +93,8 @@ pub(super) fn percent(part: u128, whole: u128) -> String {
         0.0 => "0 %".to_owned(),
         share if share < 0.1 => "< 0.1 %".to_owned(),
         share if share < 10.0 => format!("{share:.1} %"),
-        share if share < 99.95 || part == whole => format!("{share:.0} %"),
+        share if share < 99.5 || part == whole => format!("{share:.0} %"),
+        share if share < 99.95 => format!("{share:.1} %"),
         _ => "> 99.9 %".to_owned(),
     }
 }
@@ -262,9 +269,9 @@ impl Units {
         self.market(market).map_or(AssetId(u16::MAX), |spec| spec.base)
     }
 
-    /// The symbol of a market's base.
-    pub(super) fn base_name(&self, market: MarketId) -> String {
-        self.market(market).map_or_else(|| "lots".to_owned(), |spec| self.symbol(spec.base))
+    /// The symbol of a market's quote.
+    pub(super) fn quote_name(&self, market: MarketId) -> String {
+        self.market(market).map_or_else(|| "ticks times lots".to_owned(), |spec| self.symbol(spec.quote))
     }
 }
 
@@ -292,6 +299,7 @@ mod tests {
     fn shares_and_spans_never_say_all_or_nothing_where_it_is_not() {
         assert_eq!(percent(0, 10), "0 %");
         assert_eq!(percent(1, 1_000_000), "< 0.1 %");
+        assert_eq!(percent(618_016, 620_000), "99.7 %");
         assert_eq!(percent(999_999, 1_000_000), "> 99.9 %");
         assert_eq!(percent(10, 10), "100 %");
         assert_eq!(about(1_234_567_890_123, 4), "123 M");

@@ -5,7 +5,7 @@ use super::{
     data::IncidentReport,
     markup::{Html, Text},
     money,
-    numbers::{grouped, percent, span},
+    numbers::{counted, grouped, percent, span},
     prices, strategies, times,
 };
 use crate::types::Amount;
@@ -83,7 +83,7 @@ fn figures(html: &mut Html, report: &IncidentReport) {
         };
         let credited = sum(|row| row.credited);
         if credited > 0 {
-            let accounts = report.traced.map(|traced| format!(" to {} accounts", grouped(traced.recipients)));
+            let accounts = report.traced.map(|traced| format!(" to {}", counted(traced.recipients, "account")));
             let still = sum(|row| row.available) + sum(|row| row.held);
             tiles.push((
                 unit.about(credited),
@@ -106,7 +106,7 @@ fn figures(html: &mut Html, report: &IncidentReport) {
         tiles.push((text, format!("{} at its lowest", report.units.market_name(market))));
     }
     if let Some(row) = report.strategies.iter().find(|row| row.chosen && row.refused.is_none()) {
-        let trades = format!("{} trades void", grouped(row.trades_voided));
+        let trades = format!("{} void", counted(row.trades_voided, "trade"));
         tiles.push((
             grouped(row.innocent_changed),
             format!("innocent accounts changed by {}, of {}; {trades}", row.name, grouped(row.accounts_changed)),

@@ -39,10 +39,10 @@ pub(super) fn prices(html: &mut Html, report: &IncidentReport) {
         price(html, report, chart);
     }
     html.raw("</div>\n");
-    html.note(
-        "Seconds are counted from the error. Where a line of the repair is missing, every trade at that time is void: \
-         nothing took place there.",
-    );
+    html.note("Seconds are counted from the error.");
+    if report.prices.iter().any(|chart| chart.repaired.is_some()) {
+        html.note("Where a line of the repair is missing, every trade at that time is void: nothing took place there.");
+    }
 }
 
 fn is_empty(chart: &PriceChart) -> bool {
@@ -124,8 +124,8 @@ pub(super) fn books(html: &mut Html, report: &IncidentReport) {
          have the same scale.</p>\n"
     ));
     html.key(&[
-        ("reopened", "bids: what buyers would take down to a price"),
-        ("happened", "asks: what sellers would give up to a price"),
+        ("reopened", "bids: what buyers would pay down to a price"),
+        ("happened", "asks: what sellers would take up to a price"),
     ]);
     html.raw("<div class=\"charts\">\n");
     for book in drawn {
@@ -150,12 +150,13 @@ fn depths(html: &mut Html, report: &IncidentReport, book: &BookChange) {
     for (when, view, depth) in drawings.into_iter().take(if same { 1 } else { 2 }) {
         let when = if same { "before and after: the repair changes nothing in it" } else { when };
         html.put(format_args!(
-            "<figure><figcaption><b>{}</b> {when}. {}</figcaption>\n",
+            "<figure><figcaption><b>{}</b> {when}; sums in {}. {}</figcaption>\n",
             Text(&name),
+            Text(&report.units.quote_name(market)),
             Text(&best(view, unit))
         ));
         let plot = Plot::new(SIZE, window, (0.0, deepest * 1.05), 0.0);
-        let along = format!("{} over {}", report.units.base_name(market), report.units.price_name(market));
+        let along = report.units.price_name(market);
         plot.begin(html, &format!("depth of {name} {when}"), &along);
         plot.steps(html, "bid", &depth.bids, window.0);
         plot.steps(html, "ask", &depth.asks, window.1);
@@ -179,7 +180,7 @@ fn window(book: &BookChange, unit: PriceUnit) -> (f64, f64) {
     ((low - room).max(lowest - room * 0.05).max(0.0), (high + room).min(highest + room * 0.05))
 }
 
-/// Sums along a book.
+/// Sums along a book, in the quote: in the base a few orders at next to nothing would hide all others.
 struct Depth {
     bids: Vec<(f64, f64)>,
     asks: Vec<(f64, f64)>,
@@ -192,8 +193,9 @@ impl Depth {
             let mut sum = 0.0;
             let levels = levels.iter().map(|level| {
                 let (minor, scale) = report.units.quantity(book.market, level.quantity);
-                sum += minor as f64 / 10_f64.powi(scale.into());
-                (unit.value(level.price), sum)
+                let price = unit.value(level.price);
+                sum += price * minor as f64 / 10_f64.powi(scale.into());
+                (price, sum)
             });
             levels.filter(|(price, _)| (window.0..=window.1).contains(price)).collect()
         };

@@ -45,7 +45,13 @@ pub(super) fn phases(html: &mut Html, report: &IncidentReport) {
         ("", Align::Words),
         ("what was done", Align::Words),
     ];
-    let mut table = Table::begin(html, "What each phase took", &columns);
+    let beside = report.phases.iter().any(|phase| !phase.counts);
+    let what = if beside {
+        "What each phase took; what is grey stands beside the total: other strategies, people, the collecting of orders"
+    } else {
+        "What each phase took"
+    };
+    let mut table = Table::begin(html, what, &columns);
     for Phase { name, what, milliseconds, counts } in &report.phases {
         let share = (milliseconds / longest * 100.0).clamp(0.0, 100.0);
         let class = if *counts { "here" } else { "past" };
@@ -63,8 +69,7 @@ pub(super) fn phases(html: &mut Html, report: &IncidentReport) {
         );
     }
     if let Some(seconds) = machine_seconds(report) {
-        let what = "halt to reopened; what is grey stands beside it: other strategies, people, collecting orders";
-        table.markup_row("total", &["total".to_owned(), span(seconds), String::new(), what.to_owned()]);
+        table.markup_row("total", &["total".to_owned(), span(seconds), String::new(), "halt to reopened".to_owned()]);
     }
     table.end();
 }
