@@ -263,6 +263,10 @@ impl Parent {
             if replaced == Some(command.command) {
                 return Err(Refusal::Replacement);
             }
+            let other_kind = replaced.is_some_and(|other| other.kind() != command.command.kind());
+            if other_kind && !is_refused(parent) && is_fact(&command.command) {
+                return Err(Refusal::FactWithoutReason);
+            }
         }
         for (command, parent) in self.behind(cut) {
             let sequence = command.sequence;
