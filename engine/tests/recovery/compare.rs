@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{
     command::{Command, SequencedCommand},
-    event::{Event, NoEvents},
+    event::{Event, NoEvents, RejectReason},
     exchange::Exchange,
     recovery::{self, Branch, BranchError, BustedFill, History, Payment, Strategy},
     types::{AccountId, AssetId, MarketId, OrderId, Sequence, Side, WithdrawalId},
@@ -32,7 +32,7 @@ pub fn compare(parent: &Parent, history: &dyn History, strategy: &Strategy) -> R
     let expected = match (parent.evaluate(strategy), &engine) {
         (Err(expected), Err(why)) => {
             let mut coverage = Coverage::default();
-            coverage.saw(same_refusal(name, expected, why)?);
+            coverage.saw(same_refusal(parent, name, expected, why)?);
             return Ok(coverage);
         }
         (Err(why), Ok(_)) => {
@@ -106,15 +106,34 @@ pub fn compare(parent: &Parent, history: &dyn History, strategy: &Strategy) -> R
 }
 
 /// Both refuse a plan; for the same reason?
-fn same_refusal(name: &str, expected: Refusal, why: &BranchError) -> Result<&'static str, String> {
+fn same_refusal(parent: &Parent, name: &str, expected: Refusal, why: &BranchError) -> Result<&'static str, String> {
     let (same, what) = match expected {
-        Refusal::FactWithoutReason => (matches!(why, BranchError::Fact { .. }), "refused: a fact without a reason"),
-        Refusal::Replacement => (
-            matches!(why, BranchError::ReplacementRefused { .. } | BranchError::Unchanged { .. }),
-            "refused: a replacement is refused",
-        ),
+        Refusal::NothingBehind => {
+            (matches!(why, BranchError::CutNotBeforeHalt { .. }), "refused: a cut that is not before the halt")
+        }
+        Refusal::Fact => (matches!(why, BranchError::Fact { .. }), "refused: a fact without a reason"),
+        Refusal::Unchanged => (matches!(why, BranchError::Unchanged { .. }), "refused: a replacement is the same"),
+        Refusal::Replacement => {
+            (matches!(why, BranchError::ReplacementRefused { .. }), "refused: a replacement is refused")
+        }
         Refusal::FactRefused => (matches!(why, BranchError::FactRefused { .. }), "refused: a fact is refused"),
-        Refusal::Overdrawn => (true, "refused: the treasury is overdrawn"),
+        Refusal::Overdrawn(asset) => {
+            // It must be said of whom, and of which asset.
+            let symbol = parent.at_halt.assets[&asset].symbol.to_string();
+            let said = matches!(why, BranchError::Invariant(broken) if broken.contains(&format!("{symbol}: ")) && broken.contains("TREASURY"));
+            (said, "refused: the treasury is overdrawn")
+        }
+        Refusal::OverdrawnOnTheWay => {
+            // It shows at a command behind the one that brought it about; the rules do not say at which it is told.
+            let refused = matches!(
+                why,
+                BranchError::FactRefused { .. }
+                    | BranchError::ReplacementRefused { .. }
+                    | BranchError::PayoutRefused { .. }
+            );
+            let says_why = why.to_string().contains(RejectReason::TreasuryNotCovered.name());
+            (refused && says_why, "refused: the treasury is overdrawn on the way")
+        }
         Refusal::Unsuited => (matches!(why, BranchError::Unsuited { .. }), "refused: unsuited"),
         Refusal::NothingCredited => (matches!(why, BranchError::NothingCredited), "refused: nothing was credited"),
         Refusal::Payment => (matches!(why, BranchError::Payment { .. }), "refused: a payment"),

@@ -6,6 +6,7 @@
 #[path = "../model/mod.rs"]
 mod model;
 
+mod by_hand;
 mod compare;
 mod history;
 mod naive;
@@ -192,6 +193,7 @@ const WANTED: &[&str] = &[
     "refused on the branch: not_fillable",
     "refused on the branch: order_not_found",
     "refused on the branch: would_trade",
+    "refused: a cut that is not before the halt",
     "refused: a fact is refused",
     "refused: a fact without a reason",
     "refused: a payment",

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use engine::{
     command::{Command, SequencedCommand},
+    event::Event,
     recovery::{Edits, Payment, Strategy},
     types::{Amount, Price, Quantity, Sequence},
 };
@@ -45,7 +46,33 @@ pub fn strategies(incident: &Incident, parent: &Parent) -> Vec<Strategy> {
     if plans.random.one_in(3) {
         strategies.push(Strategy::Compensate { edits: plans.wild(Use::Compensate), payments: Vec::new() });
     }
+    if plans.random.one_in(20) {
+        let cut = Sequence(incident.halt.0 + plans.random.below(2));
+        strategies.push(Strategy::Rewind { cut });
+    }
+    for met in own_orders_met(incident, parent) {
+        strategies.push(Strategy::Excise(Edits::drop_sequences([met])));
+    }
     strategies
+}
+
+/// Orders that met another of their own account when a market was uncrossed: without them that one would have stayed.
+fn own_orders_met(incident: &Incident, parent: &Parent) -> BTreeSet<Sequence> {
+    let mut met = BTreeSet::new();
+    for (at, events) in parent.behind(incident.marks.first) {
+        if !matches!(at.command, Command::SetMarketStatus { .. } | Command::SetGlobalStatus { .. }) {
+            continue;
+        }
+        for event in events {
+            if let Event::OrderCancelled { order, account, market, .. } = *event {
+                let before = parent.at(Sequence(at.sequence.0 - 1));
+                let own = before.open_orders().filter(|(of, other)| *of == market && other.account == account);
+                met.extend(own.filter(|(_, other)| other.id < order).map(|(_, other)| Sequence(other.id.0)));
+            }
+        }
+    }
+    met.retain(|sequence| *sequence >= incident.marks.first);
+    met
 }
 
 struct Plans<'a> {
@@ -288,7 +315,7 @@ impl Plans<'_> {
             let (account, asset) = (self.random.pick(&accounts), self.random.pick(&assets));
             let treasury = u64::try_from(at_halt.assets[&asset].system[TREASURY]).expect("it is not negative");
             let amount = if self.random.one_in(20) { treasury + 1 } else { treasury / 4 };
-            if amount > 0 {
+            if amount > 0 || self.random.one_in(40) {
                 payments.push(Payment { account, asset, amount: Amount(amount) });
             }
         }

@@ -132,6 +132,7 @@ fn columns(row: &CreditRow, coverage: &mut Coverage) {
     }
 }
 
+/// Bounds are all that can be demanded: see [`Proceeds`](crate::naive::lots::Proceeds).
 fn proceeds(lots: &Lots, number: usize, row: &CreditRow) -> Result<(), String> {
     let assets: BTreeSet<AssetId> =
         lots.proceeds.keys().filter(|(of, _)| *of == number).map(|(_, asset)| *asset).collect();

@@ -6,12 +6,13 @@ use engine::{
     command::{Command, SequencedCommand},
     event::Event,
     recovery::Edits,
-    types::{OrderId, Sequence, Side},
+    types::{AssetId, OrderId, Sequence, Side},
 };
 
 use super::{Branch, Parent, Refusal, cut_of, edits_of, fill_of, is_fact, is_refused, may_be_dropped};
 use crate::model::{
-    EXTERNAL, FEES, ModelExchange, Order, RECEIVABLES, TREASURY, UNBACKED, WithdrawalState, fee, payouts::Airdrop,
+    Asset, EXTERNAL, FEES, ModelExchange, Order, RECEIVABLES, TREASURY, UNBACKED, WithdrawalState, fee,
+    payouts::Airdrop,
 };
 
 /// What an order traded in fills that stand, and was charged for it.
@@ -33,17 +34,14 @@ pub fn bust(parent: &Parent, edits: &Edits) -> Result<Branch, Refusal> {
     let dropped: BTreeSet<OrderId> = edits.dropped.keys().map(|sequence| OrderId(sequence.0)).collect();
     for (command, events) in parent.behind(cut) {
         branch.pass(command);
-        if branch
-            .model
-            .assets
-            .values()
-            .any(|asset| asset.system[EXTERNAL] + asset.system[RECEIVABLES] + asset.system[UNBACKED] > 0)
-        {
-            return Err(Refusal::Overdrawn);
+        may_be_dropped(edits, command, events)?;
+        // The treasury may pay what it gets later, as long as all together have something.
+        let is_lost = |asset: &Asset| asset.system[TREASURY] < 0 && liabilities(asset) < 0;
+        if branch.model.assets.values().any(is_lost) {
+            return Err(Refusal::OverdrawnOnTheWay);
         }
         let (is_dropped, replaced) = edits_of(Some(edits), command.sequence);
         if is_dropped {
-            may_be_dropped(Some(edits), command, events)?;
             if !is_refused(events) && is_needed(&command.command) {
                 return Err(Refusal::Unsuited);
             }
@@ -51,9 +49,9 @@ pub fn bust(parent: &Parent, edits: &Edits) -> Result<Branch, Refusal> {
         }
         if let Some(other) = replaced {
             if other == command.command {
-                return Err(Refusal::Replacement);
+                return Err(Refusal::Unchanged);
             }
-            if !may_be_replaced(&command.command) || command.command.kind() != other.kind() {
+            if !may_have_been_wrong(&command.command) || command.command.kind() != other.kind() {
                 return Err(Refusal::Unsuited);
             }
             if is_refused(&branch.model.apply(command.sequence, command.time, &other)) {
@@ -73,10 +71,14 @@ pub fn bust(parent: &Parent, edits: &Edits) -> Result<Branch, Refusal> {
         }
     }
     branch.hold_again(&parent.at_halt, &counts, &dropped);
-    if branch.model.assets.values().any(|asset| asset.system[TREASURY] < 0) {
-        return Err(Refusal::Overdrawn);
-    }
+    let overdrawn = branch.model.assets.iter().find(|(_, found)| found.system[TREASURY] < 0);
+    overdrawn.map_or(Ok(()), |(asset, _)| Err(Refusal::Overdrawn(*asset)))?;
     Ok(branch)
+}
+
+/// What users, fees and treasury have.
+const fn liabilities(asset: &Asset) -> i128 {
+    -(asset.system[EXTERNAL] + asset.system[RECEIVABLES] + asset.system[UNBACKED])
 }
 
 /// What bust cannot do without: it puts nothing back on the book, and needs what everything else stands on.
@@ -95,7 +97,8 @@ fn is_needed(command: &Command) -> bool {
     )
 }
 
-fn may_be_replaced(command: &Command) -> bool {
+/// What another of its kind may take the place of.
+fn may_have_been_wrong(command: &Command) -> bool {
     matches!(
         command,
         Command::OpenAirdrop { .. }
@@ -210,7 +213,7 @@ impl Branch {
         Ok(())
     }
 
-    fn count_request(&mut self, at: &SequencedCommand, asset: engine::types::AssetId, value: u128) {
+    fn count_request(&mut self, at: &SequencedCommand, asset: AssetId, value: u128) {
         let Some(velocity) = self.model.velocities.get_mut(&asset) else { return };
         let window = at.time.0 / (u64::from(velocity.seconds) * 1_000_000_000);
         let before = if window == velocity.window { velocity.requested } else { 0 };

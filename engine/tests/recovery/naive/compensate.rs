@@ -19,9 +19,7 @@ pub fn compensate(parent: &Parent, edits: &Edits, payments: &[Payment]) -> Resul
     branch.fills = parent.fills_behind(cut_of(edits));
     let model = &mut branch.model;
     for (at, events) in parent.behind(cut_of(edits)) {
-        if edits.dropped.contains_key(&at.sequence) {
-            may_be_dropped(Some(edits), at, events)?;
-        }
+        may_be_dropped(edits, at, events)?;
     }
     let sequences: BTreeSet<_> = edits.dropped.keys().copied().collect();
     let dropped = parent.commands.iter().zip(&parent.events).filter(|(at, _)| sequences.contains(&at.sequence));

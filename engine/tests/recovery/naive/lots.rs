@@ -36,7 +36,11 @@ pub struct Credit {
     pub set_off: u128,
 }
 
-/// What was got for a credit, exactly and rounded down for every lot: the engine may round in any place.
+/// What was got for a credit, shared out by what each lot gave: rounded down once for each fill, and for every lot.
+///
+/// The rules do not speak of proceeds: they tell what became of a credit, and nothing is done with what was got for it. That it is shared
+/// out evenly is what the word says; where the rest of a division goes is nowhere said, so that nothing closer than these bounds can be
+/// demanded. Both are the same, and exact, when a fill takes lots of one credit alone or divides without a rest.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Proceeds {
     pub at_least: u128,

@@ -53,17 +53,23 @@ pub struct Parent {
     pub at_halt: ModelExchange,
 }
 
-/// Why a plan is refused.
+/// Why a plan is refused. The rules do not say which of several reasons is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A fact is dropped, and nobody says why.
-    FactWithoutReason,
-    /// What replaces a command is refused, or is the same.
+    /// A rewind that does not end before the halt.
+    NothingBehind,
+    /// An accepted fact is dropped and nobody says why, or another kind of command takes its place.
+    Fact,
+    /// What replaces a command is not another.
+    Unchanged,
+    /// What replaces a command is refused.
     Replacement,
     /// A fact that happened cannot happen on the branch.
     FactRefused,
-    /// The treasury would have paid what it does not have.
-    Overdrawn,
+    /// In the end the treasury has less than nothing of an asset.
+    Overdrawn(AssetId),
+    /// So it has on the way, and liabilities too are negative.
+    OverdrawnOnTheWay,
     /// The strategy cannot do it.
     Unsuited,
     /// Nothing was credited.
@@ -222,6 +228,7 @@ impl Parent {
     /// The branch at the halt; an error when the plan is refused.
     pub fn evaluate(&self, strategy: &Strategy) -> Result<Branch, Refusal> {
         match strategy {
+            Strategy::Rewind { cut } if *cut >= self.halt => Err(Refusal::NothingBehind),
             Strategy::Rewind { cut } => self.replay(*cut, None),
             Strategy::Excise(edits) => self.replay(cut_of(edits), Some(edits)),
             Strategy::Bust(edits) => bust::bust(self, edits),
@@ -256,16 +263,9 @@ impl Parent {
     fn replay(&self, cut: Sequence, edits: Option<&Edits>) -> Result<Branch, Refusal> {
         let mut branch = Branch::new(self.at(cut));
         for (command, parent) in self.behind(cut) {
-            let (dropped, replaced) = edits_of(edits, command.sequence);
-            if dropped {
+            if let Some(edits) = edits {
                 may_be_dropped(edits, command, parent)?;
-            }
-            if replaced == Some(command.command) {
-                return Err(Refusal::Replacement);
-            }
-            let other_kind = replaced.is_some_and(|other| other.kind() != command.command.kind());
-            if other_kind && !is_refused(parent) && is_fact(&command.command) {
-                return Err(Refusal::FactWithoutReason);
+                may_be_replaced(edits, command, parent)?;
             }
         }
         for (command, parent) in self.behind(cut) {
@@ -282,7 +282,7 @@ impl Parent {
                 branch.coverage.saw("replaced");
             } else {
                 events.extend(branch.step(command, parent, edits.is_none())?);
-                branch.repeat_closures(parent);
+                branch.repeat_closures(command, parent);
             }
             branch.fills.extend(events.iter().filter_map(|event| fill_of(sequence, event)));
         }
@@ -295,13 +295,20 @@ fn edits_of(edits: Option<&Edits>, sequence: Sequence) -> (bool, Option<Command>
     (edits.dropped.contains_key(&sequence), edits.replaced.get(&sequence).copied())
 }
 
-/// A fact is dropped with a reason alone.
-fn may_be_dropped(edits: Option<&Edits>, at: &SequencedCommand, events: &[Event]) -> Result<(), Refusal> {
-    let has_reason = edits.and_then(|edits| edits.dropped.get(&at.sequence)).is_some_and(Option::is_some);
-    if is_fact(&at.command) && !is_refused(events) && !has_reason {
-        return Err(Refusal::FactWithoutReason);
+/// A fact that was accepted is dropped with a reason alone.
+fn may_be_dropped(edits: &Edits, at: &SequencedCommand, events: &[Event]) -> Result<(), Refusal> {
+    let has_no_reason = edits.dropped.get(&at.sequence) == Some(&None);
+    if has_no_reason && is_fact(&at.command) && !is_refused(events) { Err(Refusal::Fact) } else { Ok(()) }
+}
+
+/// What replaces a command is another, and of a fact that was accepted one of its kind.
+fn may_be_replaced(edits: &Edits, at: &SequencedCommand, events: &[Event]) -> Result<(), Refusal> {
+    let Some(other) = edits.replaced.get(&at.sequence) else { return Ok(()) };
+    if *other == at.command {
+        return Err(Refusal::Unchanged);
     }
-    Ok(())
+    let was_fact = is_fact(&at.command) && !is_refused(events);
+    if was_fact && other.kind() != at.command.kind() { Err(Refusal::Fact) } else { Ok(()) }
 }
 
 /// The sequence before the first edit.
@@ -481,12 +488,15 @@ impl Branch {
     }
 
     /// What was closed in the parent, other than by a fill, is closed on the branch.
-    fn repeat_closures(&mut self, parent: &[Event]) {
+    fn repeat_closures(&mut self, at: &SequencedCommand, parent: &[Event]) {
         for event in parent {
             if let Event::OrderCancelled { order, .. } = *event
                 && self.cancel(order)
             {
                 self.coverage.saw("a closure is repeated");
+                if is_fact(&at.command) {
+                    self.coverage.saw("a closure of an uncrossing is repeated");
+                }
             }
         }
     }
