@@ -28,9 +28,7 @@ mod verification;
 
 pub(crate) use apply::{Application, Prepared, Standing, standing};
 pub use apply::{Applied, ApplyError, apply, apply_to, plan_standing};
-pub use approval::{
-    APPROVALS_MAX, APPROVALS_MIN, Approval, ApprovalError, ApprovalFileError, SecretKey, check_approvals, generate_key,
-};
+pub use approval::{APPROVALS_MAX, APPROVALS_MIN, Approval, ApprovalError, ApprovalFileError, SecretKey, generate_key};
 pub use branch::{Branch, BranchError, BustedFill, advance, evaluate};
 pub use comparison::{ComparisonError, Outcome, compare, outcome, outcome_of, sums_to_zero, victims};
 pub use corrections::WITHDRAWAL_GONE;
