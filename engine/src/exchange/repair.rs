@@ -261,6 +261,7 @@ struct Void {
 #[derive(Clone, Debug)]
 pub struct Busting {
     risk: Risk,
+    /// By order, and never gone through: its order tells nothing.
     void: HashMap<OrderId, Void, FxBuildHasher>,
     dropped: BTreeSet<OrderId>,
     /// The statuses that the facts of the branch have set: the exchange's own, and those of markets.

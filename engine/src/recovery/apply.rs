@@ -10,10 +10,10 @@
 //!
 //! Whatever fails before the record is durable leaves the old epoch; running it again does all of it again.
 
-use std::{io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use super::{
-    approval::{Approval, ApprovalError, check_approvals},
+    approval::{Approval, ApprovalError, check_approvals, operators_of},
     branch::{Branch, BranchError, BustedFill, evaluate},
     corrections::carry_forward,
     epoch::{Begun, EpochError, Made, journaled_plan, plan_parts},
@@ -28,7 +28,7 @@ use crate::{
         Epoch, FileStorage, Journal, JournalError, JournalId, JournalReader, OpenError, Options, Storage, epoch_starts,
         journal_id,
     },
-    types::{Cause, Digest, Sequence, Timestamp, TradingStatus},
+    types::{Cause, Digest, OperatorId, Sequence, Timestamp, TradingStatus},
 };
 
 /// What applying a plan came to.
@@ -243,6 +243,8 @@ pub(crate) struct Application {
     parent: Exchange,
     branch: Exchange,
     busted: Vec<BustedFill>,
+    /// Who could sign.
+    at_halt: BTreeMap<OperatorId, Digest>,
     /// The time of the last command gone over.
     time: Timestamp,
 }
@@ -271,7 +273,8 @@ impl Application {
         let mut approvals = approvals.to_vec();
         approvals.sort_unstable_by_key(|approval| approval.operator);
         let Branch { parent, exchange, busted, .. } = branch;
-        Ok(Self { plan: plan.clone(), approvals, parent, branch: exchange, busted, time: Timestamp(0) })
+        let at_halt = operators_of(&parent);
+        Ok(Self { plan: plan.clone(), approvals, parent, branch: exchange, busted, at_halt, time: Timestamp(0) })
     }
 
     /// Goes forward over what the journal holds behind, through `until` or to its end.
@@ -299,7 +302,7 @@ impl Application {
 
     /// Checks the approvals, with the operators as they are where it stands; time never runs backwards.
     pub(crate) fn check_approvals(&self, now: Timestamp) -> Result<(), ApplyError> {
-        Ok(check_approvals(&self.plan, &self.approvals, &self.parent, now.max(self.time))?)
+        Ok(check_approvals(&self.plan, &self.approvals, &self.at_halt, &self.parent, now.max(self.time))?)
     }
 
     /// The commands that journal the plan and its approvals.

@@ -11,7 +11,8 @@
 //!
 //! Who is an operator, and with which key, is what the journal says. A `RegisterOperator` names two who vouch and carries no
 //! signature of theirs: whoever can submit commands as an operator, or holds the directory of a stopped exchange, can register
-//! others. Two signatures are worth as much as the guard over that lane; `reprise log --kind RegisterOperator` lists them.
+//! others. Who was registered behind the halt does not count for its plans; but whoever holds that lane can register first and
+//! freeze afterwards. Two signatures are worth as much as the guard over it; `reprise log --kind RegisterOperator` lists them all.
 //!
 //! A key file is text: a title, and the secret in hex. Nobody but its owner may read it. So is the file of an approval:
 //!
@@ -21,9 +22,11 @@
 //!                                 operator 3
 //!                                 expires 1764000000000000000
 //!                                 signature 0a2b...
+//!                                 check 77ec...       (of all before it)
 //! ```
 
 use std::{
+    collections::BTreeMap,
     fmt,
     fs::{self, OpenOptions},
     io::{self, Write as _},
@@ -36,7 +39,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use super::plan::Plan;
 use crate::{
     exchange::Exchange,
-    types::{Digest, OperatorId, Timestamp},
+    types::{Digest, OperatorId, Sequence, Timestamp},
 };
 
 /// How many operators must approve.
@@ -75,6 +78,16 @@ pub enum ApprovalError {
     Unknown {
         /// Who should have signed.
         operator: OperatorId,
+    },
+    /// The operator came only when the exchange was frozen.
+    #[error(
+        "approval of {operator}: this operator, or this key, was registered behind the halt at {halt}; let one sign who was there before"
+    )]
+    RegisteredLate {
+        /// Who signed.
+        operator: OperatorId,
+        /// The plan's halt.
+        halt: Sequence,
     },
     /// The operator has no rights any more.
     #[error("approval of {operator}: this operator has been revoked")]
@@ -429,13 +442,21 @@ pub(super) fn decode_approvals(bytes: &[u8]) -> Option<Vec<Approval>> {
     approvals.collect()
 }
 
-/// Checks that the approvals suffice for the plan, where `exchange` knows the operators, at `now`.
+/// The operators who have rights, and their keys.
+pub(super) fn operators_of(exchange: &Exchange) -> BTreeMap<OperatorId, Digest> {
+    exchange.operators().filter(|(_, known)| known.registered).map(|(operator, known)| (operator, known.key)).collect()
+}
+
+/// Checks that the approvals suffice for the plan at `now`: by operators who were there `at_halt`, with the same keys, and
+/// whose rights have not been taken away since, as `exchange` knows. So nobody can make himself two signers for a plan while
+/// the exchange is frozen.
 ///
 /// # Errors
 /// [`ApprovalError`] names the first that is not good, and why.
-pub fn check_approvals(
+pub(super) fn check_approvals(
     plan: &Plan,
     approvals: &[Approval],
+    at_halt: &BTreeMap<OperatorId, Digest>,
     exchange: &Exchange,
     now: Timestamp,
 ) -> Result<(), ApprovalError> {
@@ -456,6 +477,9 @@ pub fn check_approvals(
             exchange.operators().find(|(number, _)| *number == operator).ok_or(ApprovalError::Unknown { operator })?;
         if !known.registered {
             return Err(ApprovalError::Revoked { operator });
+        }
+        if at_halt.get(&operator) != Some(&known.key) {
+            return Err(ApprovalError::RegisteredLate { operator, halt: plan.halt });
         }
         if !approval.is_signed_with(plan, hash, known.key) {
             return Err(ApprovalError::Signature { operator });

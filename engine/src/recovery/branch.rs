@@ -306,19 +306,6 @@ pub(super) fn evaluate_watching(
     Ok(branch)
 }
 
-/// Applies what came after the halt, while the exchange was frozen: facts happen, everything else was refused.
-///
-/// `later` must be without facts that were refused themselves: those do not happen.
-pub fn advance(exchange: &mut Exchange, later: &[SequencedCommand], events: &mut impl EventSink) {
-    for SequencedCommand { sequence, time, command, .. } in later {
-        if is_fact(command) {
-            exchange.apply(*sequence, *time, command, events);
-        } else {
-            exchange.skip(*sequence, *time, events);
-        }
-    }
-}
-
 /// Hands out the commands behind the cut through the halt, in order.
 pub(super) fn each_through(
     mut commands: Commands,

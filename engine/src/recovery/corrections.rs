@@ -212,7 +212,7 @@ impl EventSink for Refusal {
 ///
 /// # Errors
 /// [`BranchError::FactRefused`] when it was taken and the branch refuses it.
-pub(super) fn carry_forward(
+pub fn carry_forward(
     parent: &mut Exchange,
     branch: &mut Exchange,
     command: &SequencedCommand,

@@ -12,6 +12,7 @@ use super::{
     edits::Strategy,
     history::History as _,
     plan::Plan,
+    reach::accounts_of,
     timeline::Timeline,
 };
 use crate::{
@@ -195,22 +196,7 @@ pub fn effects<S: Storage>(
 /// Whether an event names the account.
 fn concerns(event: &Event, wanted: AccountId) -> bool {
     match *event {
-        Event::Filled { taker_account, maker_account, .. } => [taker_account, maker_account].contains(&wanted),
-        Event::Transferred { from, to, .. } => [from, to].contains(&wanted),
-        Event::Deposited { account, .. }
-        | Event::WithdrawalRequested { account, .. }
-        | Event::WithdrawalCancelled { account, .. }
-        | Event::WithdrawalReleased { account, .. }
-        | Event::WithdrawalFailed { account, .. }
-        | Event::AirdropCredited { account, .. }
-        | Event::AirdropUnlocked { account, .. }
-        | Event::SetOffDone { account, .. }
-        | Event::OrderAccepted { account, .. }
-        | Event::OrderCancelled { account, .. }
-        | Event::OrderReduced { account, .. }
-        | Event::OrderReplaced { account, .. }
-        | Event::MassCancelled { account, .. }
-        | Event::Refused { account, .. } => account == wanted,
-        _ => false,
+        Event::MassCancelled { account, .. } | Event::Refused { account, .. } => account == wanted,
+        _ => accounts_of(event).contains(&wanted),
     }
 }

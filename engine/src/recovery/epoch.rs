@@ -29,6 +29,7 @@
 //! Corrections are events, each with its length u8 before its canonical bytes.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     io::{self, Write as _},
     str::FromStr,
@@ -36,7 +37,7 @@ use std::{
 };
 
 use super::{
-    approval::{Approval, decode_approvals, encode_approvals},
+    approval::{Approval, decode_approvals, encode_approvals, operators_of},
     branch::{Branch, BranchError, evaluate},
     corrections::{carry_forward, corrections},
     plan::{Plan, PlanDocumentError},
@@ -50,7 +51,7 @@ use crate::{
         Epoch, JournalId, JournalReader, OpenError, Storage, epoch_starts, journal_id, look_back,
         storage::{NewFile as _, Segment as _},
     },
-    types::{Digest, Sequence, Timestamp, wire::Writer},
+    types::{Digest, OperatorId, Sequence, Timestamp, wire::Writer},
 };
 
 /// The format of epoch files that this code writes.
@@ -682,17 +683,29 @@ pub(super) fn compute_plan<S: Storage>(
     Ok(Made::new(plan, approvals, &branch.parent, &branch.exchange, &branch.busted, sequence))
 }
 
-/// The parent and the branch of a plan right before the record at `sequence`, and the hashes of both at the halt.
+/// What there was at the halt.
+pub(super) struct AtHalt {
+    pub(super) parent: StateHash,
+    pub(super) branch: StateHash,
+    /// Who could sign, and with which key.
+    pub(super) operators: BTreeMap<OperatorId, Digest>,
+}
+
+/// The parent and the branch of a plan right before the record at `sequence`, and what there was at the halt.
 pub(super) fn branch_before<S: Storage>(
     storage: &S,
     sequence: Sequence,
     plan: &Plan,
     progress: &(dyn Fn(u64) + Sync),
-) -> Result<(Branch, [StateHash; 2]), Box<EpochError>> {
+) -> Result<(Branch, AtHalt), Box<EpochError>> {
     let failed = |source: BranchError| EpochError::Branch { sequence, source: Box::new(source) };
     let timeline = Timeline::of(storage.clone()).before(sequence);
     let mut branch = evaluate(&timeline, plan.halt, &plan.strategy, progress).map_err(failed)?;
-    let at_halt = [branch.parent.state_hash(), branch.exchange.state_hash()];
+    let at_halt = AtHalt {
+        parent: branch.parent.state_hash(),
+        branch: branch.exchange.state_hash(),
+        operators: operators_of(&branch.parent),
+    };
     let later = JournalReader::open_at(storage.clone(), plan.halt).map_err(EpochError::from)?;
     for command in later {
         let command = command.map_err(EpochError::from)?;

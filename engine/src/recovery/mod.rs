@@ -28,12 +28,10 @@ mod verification;
 
 pub(crate) use apply::{Application, Prepared, Standing, standing};
 pub use apply::{Applied, ApplyError, apply, apply_to, plan_standing};
-pub use approval::{
-    APPROVALS_MAX, APPROVALS_MIN, Approval, ApprovalError, ApprovalFileError, SecretKey, check_approvals, generate_key,
-};
-pub use branch::{Branch, BranchError, BustedFill, advance, evaluate};
+pub use approval::{APPROVALS_MAX, APPROVALS_MIN, Approval, ApprovalError, ApprovalFileError, SecretKey, generate_key};
+pub use branch::{Branch, BranchError, BustedFill, evaluate};
 pub use comparison::{ComparisonError, Outcome, compare, outcome, outcome_of, sums_to_zero, victims};
-pub use corrections::WITHDRAWAL_GONE;
+pub use corrections::{WITHDRAWAL_GONE, carry_forward};
 pub use diff::{BalanceChange, BookChange, Diff, OrderChange, OrderFate, Reason, WithdrawalChange, diff};
 pub use edits::{Edits, Payment, Strategy, is_fact};
 pub use effects::{Difference, Effect, Effects, effects};

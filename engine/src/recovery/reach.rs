@@ -359,8 +359,8 @@ fn accounts_named(command: &Command) -> Vec<AccountId> {
     named.into_iter().filter(|account| account.is_user()).collect()
 }
 
-/// The user accounts that an event names.
-fn accounts_of(event: &Event) -> Vec<AccountId> {
+/// The user accounts whose balances or orders an event tells of.
+pub(super) fn accounts_of(event: &Event) -> Vec<AccountId> {
     match *event {
         Event::Filled { taker_account, maker_account, .. } => vec![taker_account, maker_account],
         Event::Transferred { from, to, .. } => vec![from, to],

@@ -251,14 +251,16 @@ fn verify<S: Storage>(
     }
     check_place(storage, &plan, epoch, sequence)?;
 
-    let (branch, [parent_state, state]) = branch_before(storage, sequence, &plan, progress).map_err(|error| *error)?;
-    for (which, expected, found) in [("parent", plan.parent_state, parent_state), ("branch", plan.state, state)] {
+    let (branch, at_halt) = branch_before(storage, sequence, &plan, progress).map_err(|error| *error)?;
+    for (which, expected, found) in
+        [("parent", plan.parent_state, at_halt.parent), ("branch", plan.state, at_halt.branch)]
+    {
         if found != expected {
             return Err(VerifyFault::OtherState { which, expected, found });
         }
     }
     let then = Timestamp(time.0.saturating_sub(EXPIRY_GRACE_NS));
-    check_approvals(&plan, &approvals, &branch.parent, then)?;
+    check_approvals(&plan, &approvals, &at_halt.operators, &branch.parent, then)?;
     let made = Made::new(&plan, &approvals, &branch.parent, &branch.exchange, &branch.busted, sequence);
     let computed = made.header.digest();
     if let Some(file) = &file {

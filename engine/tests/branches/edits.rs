@@ -213,9 +213,10 @@ fn what_came_after_the_halt_is_carried_forward() {
     later.apply(transfer(ANNA, CARL, USD, 1));
     later.apply(Command::SetOff { account: ANNA, asset: USD });
     later.done(Command::SuspendAccount { account: BERT });
-    let mut exchange = branch.exchange;
-    let behind = usize::try_from(halt.0).unwrap();
-    engine::recovery::advance(&mut exchange, &later.commands[behind..], &mut NoEvents);
+    let (mut happened, mut exchange) = (branch.parent, branch.exchange);
+    for command in &later.commands[usize::try_from(halt.0).unwrap()..] {
+        engine::recovery::carry_forward(&mut happened, &mut exchange, command).unwrap();
+    }
     assert_eq!(has(&exchange, CARL, USD), (9, 0));
     assert_eq!(has(&exchange, ANNA, USD), (90, 0));
     assert!(exchange.account(BERT).unwrap().suspended);

@@ -6,6 +6,7 @@
 mod canonical;
 mod orders;
 pub mod payouts;
+pub mod random;
 pub mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -94,12 +94,18 @@ pub fn compare(parent: &Parent, history: &dyn History, strategy: &Strategy) -> R
 
     // What came behind the halt.
     let mut model = expected.model;
-    if parent.advance(&mut model).is_err() {
+    let taken = parent.advance(&mut model);
+    let (mut happened, mut exchange) = (branch.parent, branch.exchange);
+    let carried = parent.later().try_for_each(|later| recovery::carry_forward(&mut happened, &mut exchange, later));
+    if taken.is_err() {
+        ensure!(
+            matches!(carried, Err(BranchError::FactRefused { .. })),
+            "{name}: the model refuses a fact behind the halt, and the engine says {carried:?}"
+        );
         coverage.saw("a fact behind the halt is refused on the branch");
         return Ok(coverage);
     }
-    let mut exchange = branch.exchange;
-    recovery::advance(&mut exchange, &parent.later(), &mut NoEvents);
+    carried.map_err(|why| format!("{name}, behind the halt: {why}"))?;
     same_state(&format!("{name} behind the halt"), &model, &exchange)?;
     exchange.check_invariants().map_err(|broken| format!("{name}, behind the halt: invariant broken: {broken}"))?;
     Ok(coverage)

@@ -27,7 +27,7 @@ use engine::{
     command::Command,
     event::{Event, RejectReason},
     exchange::Exchange,
-    recovery::{Edits, History, Recorded},
+    recovery::{Edits, History, Recorded, Suspects},
 };
 use history::Incident;
 use model::ModelExchange;
@@ -130,7 +130,12 @@ fn check_all<H: History>(incident: &Incident, base: &ModelExchange, history: &dy
         let kept = strategy.edits().map(Edits::sequences).unwrap_or_default();
         total.add(&shrink::checked(incident, &strategy, &kept, &check));
     }
-    for suspects in tracing::suspects(incident) {
+    // What a plan puts right is traced as well: what became of it sums exactly for every plan.
+    let of_plans = plans::strategies(incident, &parent).into_iter().filter_map(|strategy| {
+        let sequences = strategy.edits()?.sequences();
+        Some(Suspects::Sequences(sequences))
+    });
+    for suspects in tracing::suspects(incident).into_iter().chain(of_plans) {
         let check = |smaller: &Incident| tracing::compare(&Parent::run(base, smaller), &history(smaller), &suspects);
         total.add(&shrink::checked(incident, &suspects, &tracing::kept(incident, &suspects), &check));
     }

@@ -75,9 +75,12 @@ pub fn repaired(seed: u64) -> Repaired {
     let (strategy, branch) = possible.swap_remove(carries.or(owes).unwrap_or(0));
     let mut model = branch.model;
     let evaluated = recovery::evaluate(&history, incident.halt, strategy, &|_| {});
-    let mut exchange = evaluated.unwrap_or_else(|error| panic!("seed {seed}, {strategy:?}: {error}")).exchange;
+    let branch = evaluated.unwrap_or_else(|error| panic!("seed {seed}, {strategy:?}: {error}"));
+    let (mut happened, mut exchange) = (branch.parent, branch.exchange);
     parent.advance(&mut model).expect("it was looked at");
-    recovery::advance(&mut exchange, &parent.later(), &mut NoEvents);
+    for later in parent.later() {
+        recovery::carry_forward(&mut happened, &mut exchange, later).expect("the model takes it");
+    }
     let last = incident.commands.last().expect("there are commands");
     Repaired { model, exchange, last: last.sequence, time: last.time, strategy: strategy.name() }
 }

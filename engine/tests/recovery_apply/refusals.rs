@@ -92,6 +92,44 @@ fn approvals_that_do_not_suffice() {
     apply(directory, &plan, &approve(&plan), Timestamp(1), &|_| ()).unwrap();
 }
 
+/// Whoever holds the operator lane of a frozen exchange cannot make himself two signers.
+#[test]
+fn operators_who_came_behind_the_halt() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    frozen(directory);
+    let timeline = Timeline::open(directory).unwrap();
+    let strategy = strategies(&timeline, BAD).swap_remove(1);
+    let (plan, _) = make_plan(&timeline, &strategy, &|_| ()).unwrap();
+    let branch = || make_plan(&timeline, &strategy, &|_| ()).unwrap().1;
+    let mut inline = Inline::open(directory, Durability::None).unwrap();
+    let (first, second) = (OperatorId(1), OperatorId(3));
+    let register = |operator: u16| Command::RegisterOperator {
+        operator: OperatorId(operator),
+        key: key(operator).public(),
+        first,
+        second,
+    };
+    for operator in [5, 6] {
+        inline.submit(Cause::operator(1), register(operator)).unwrap();
+    }
+    // A number is never given again, so nobody who was there has another key now.
+    let revoked = OperatorId(2);
+    inline.submit(Cause::operator(1), Command::RevokeOperator { operator: revoked, first, second }).unwrap();
+    let again = Command::RegisterOperator { operator: revoked, key: key(7).public(), first, second };
+    inline.submit(Cause::operator(1), again).unwrap();
+    let standing: Vec<u16> =
+        inline.exchange().operators().filter(|(_, it)| it.registered).map(|(it, _)| it.0).collect();
+    assert_eq!(standing, [1, 3, 5, 6]);
+    inline.close().unwrap();
+    for (signers, late) in [([(5, 5), (6, 6)], 5), ([(1, 1), (6, 6)], 6)] {
+        let error = refused(directory, &plan, branch, &sign(&plan, &signers, NEVER), Timestamp(1));
+        let expected = ApprovalError::RegisteredLate { operator: OperatorId(late), halt: plan.halt };
+        assert!(matches!(&error, ApplyError::Approval(found) if *found == expected), "{error}");
+    }
+    apply(directory, &plan, &approve(&plan), Timestamp(1), &|_| ()).unwrap();
+}
+
 #[test]
 fn plans_for_something_else() {
     let directory = tempfile::tempdir().unwrap();

@@ -9,10 +9,10 @@ use engine::{
         Approval, ApprovalError, Moment, Plan, Strategy, Timeline, VerifyError, VerifyFault, apply_to, epoch_files,
         save_snapshot, verify_epochs, verify_last_epoch,
     },
-    types::{Amount, Cause, Sequence, Timestamp},
+    types::{Amount, Cause, Digest, OperatorId, Sequence, Timestamp},
 };
 
-use super::world::{BAD, approved, late_deposit, play, strategies};
+use super::world::{BAD, NEVER, approved, key, late_deposit, play, strategies};
 
 fn options() -> Options {
     Options { segment_bytes: 2 << 20, ..Options::default() }
@@ -170,40 +170,66 @@ fn a_forged_journal_is_found_out_whatever_was_altered_in_it() {
     }
 }
 
-#[test]
-fn an_epoch_begun_by_one_signer_alone_is_found_out() {
-    let recovered = recovered();
-    // Written by someone who has the program, but one key only: the plan, his approval, and a record that binds both.
+/// The journal of someone who has the program, and writes on it: these commands in place of the parts and the record, then
+/// the plan with these approvals, and a record. Gives what verification finds.
+fn begun_with(recovered: &Recovered, before: &[Command], approvals: &[Approval]) -> VerifyFault {
     let mut commands = recovered.commands.clone();
-    commands.retain(|command| command.sequence < recovered.record);
-    let record = recovered.commands.iter().find(|command| command.sequence == recovered.record).unwrap();
-    let bytes: Vec<u8> = commands
-        .iter()
-        .filter_map(|command| match command.command {
-            Command::AddPlanPart { length, bytes, .. } => Some(bytes.0[..usize::from(length)].to_vec()),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    // One approval has 74 bytes, and there is a count before the two; the last one is left out.
-    let mut short = bytes[..bytes.len() - 74].to_vec();
-    let count = short.len() - 75;
-    assert_eq!(std::mem::replace(&mut short[count], 1), 2);
-    commands.retain(|command| !matches!(command.command, Command::AddPlanPart { .. }));
-    let mut next = commands.last().unwrap().sequence.0 + 1;
-    for (index, chunk) in (0..).zip(short.chunks(32)) {
+    let record = *commands.iter().find(|command| command.sequence == recovered.record).unwrap();
+    commands.retain(|command| {
+        command.sequence < recovered.record && !matches!(command.command, Command::AddPlanPart { .. })
+    });
+    let mut add = |command: Command| {
+        let sequence = commands.last().unwrap().sequence.next();
+        commands.push(SequencedCommand { sequence, command, ..record });
+        sequence
+    };
+    for command in before {
+        add(*command);
+    }
+    let document = recovered.plan.encode();
+    let mut bytes = (document.len() as u32).to_le_bytes().to_vec();
+    bytes.extend_from_slice(&document);
+    bytes.push(approvals.len() as u8);
+    for approval in approvals {
+        bytes.extend_from_slice(&approval.operator.0.to_le_bytes());
+        bytes.extend_from_slice(&approval.expires.0.to_le_bytes());
+        bytes.extend_from_slice(&approval.signature);
+    }
+    for (index, chunk) in (0..).zip(bytes.chunks(32)) {
         let mut part = [0; 32];
         part[..chunk.len()].copy_from_slice(chunk);
-        let command = Command::AddPlanPart { index, length: chunk.len() as u8, bytes: engine::types::Digest(part) };
-        commands.push(SequencedCommand { sequence: Sequence(next), command, ..*record });
-        next += 1;
+        add(Command::AddPlanPart { index, length: chunk.len() as u8, bytes: Digest(part) });
     }
     let Command::StartEpoch { digest, .. } = record.command else { panic!("the record") };
-    let command = Command::StartEpoch { at: Sequence(next), digest };
-    commands.push(SequencedCommand { sequence: Sequence(next), command, ..*record });
+    let at = commands.last().unwrap().sequence.next();
+    commands.push(SequencedCommand { sequence: at, command: Command::StartEpoch { at, digest }, ..record });
     let error = verify_epochs(&Timeline::of(recovered.forged(&commands, false)), &|_| ()).unwrap_err();
     let VerifyError::Epoch { fault, .. } = error else { panic!("{error}") };
-    assert!(matches!(*fault, VerifyFault::Approval(ApprovalError::TooFew { found: 1 })), "{fault}");
+    *fault
+}
+
+#[test]
+fn an_epoch_begun_by_one_person_is_found_out() {
+    let recovered = recovered();
+    let plan = &recovered.plan;
+    let sign = |operator: u16| Approval::sign(plan, OperatorId(operator), &key(operator), NEVER).unwrap();
+    // With two good approvals it is the record that is wrong, for other parts stand before it.
+    let fault = begun_with(&recovered, &[late_deposit(8)], &[sign(1), sign(3)]);
+    assert!(matches!(fault, VerifyFault::Record { .. }), "{fault}");
+    let fault = begun_with(&recovered, &[], &[sign(1)]);
+    assert!(matches!(fault, VerifyFault::Approval(ApprovalError::TooFew { found: 1 })), "{fault}");
+    let fault = begun_with(&recovered, &[], &[sign(1), sign(1)]);
+    assert!(matches!(fault, VerifyFault::Approval(ApprovalError::Twice { .. })), "{fault}");
+    // Two who were made for it.
+    let register = |operator: u16| Command::RegisterOperator {
+        operator: OperatorId(operator),
+        key: key(operator).public(),
+        first: OperatorId(1),
+        second: OperatorId(3),
+    };
+    let fault = begun_with(&recovered, &[register(5), register(6)], &[sign(5), sign(6)]);
+    let VerifyFault::Approval(ApprovalError::RegisteredLate { operator, halt }) = fault else { panic!("{fault}") };
+    assert_eq!((operator, halt), (OperatorId(5), plan.halt));
 }
 
 #[test]

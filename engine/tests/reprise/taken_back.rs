@@ -282,17 +282,26 @@ fn what_was_meant_can_take_the_place_of_what_was_done() {
 #[test]
 fn a_mistake_is_taken_back_from_the_command_line() {
     for (number, arguments) in STRATEGIES.iter().enumerate() {
-        let place = Place::frozen();
+        let place = Place::after_the_airdrop();
+        let register = |number: u16, name: &str| {
+            let key = place.path(name);
+            let made = place.json(&["operator", "keygen", "--id", &number.to_string(), "--out", &key]);
+            let mut register = made["register"].clone();
+            (register["command"]["first"], register["command"]["second"]) = (1.into(), 2.into());
+            assert_eq!(place.submit(&register.to_string())["commands"][0]["refused"], Value::Null);
+            key
+        };
+        // A new operator, for whom two vouch, in time.
+        let key = register(5, "five.key");
+        place.fine(&["freeze", "--cause", "1"]);
         let frozen = place.json(&["freeze", "--cause", "1"]);
         assert_eq!((&frozen["already"], &frozen["halt"]), (&true.into(), &place.now().last_sequence().0.into()));
 
-        // A new operator signs, for whom two vouch; a deposit arrives meanwhile: both are facts.
-        let key = place.path("five.key");
-        let made = place.json(&["operator", "keygen", "--id", "5", "--out", &key]);
-        let mut register = made["register"].clone();
-        (register["command"]["first"], register["command"]["second"]) = (1.into(), 2.into());
+        // Another one, too late to sign for this halt; and a deposit arrives: both are facts.
         let (plan, planned) = place.plan("repair.plan", arguments);
-        assert_eq!(place.submit(&register.to_string())["commands"][0]["refused"], Value::Null);
+        let late = register(6, "six.key");
+        let (code, _, errors) = place.run(&["approve", &plan, "--key", &late]);
+        assert!(code == 1 && errors.contains("registered behind the halt"), "{code}: {errors}");
         place.submit(r#"{"kind": "Deposit", "account": "A6", "asset": "USD", "amount": "3.5", "external_id": "beef"}"#);
 
         let told = place.fine(&["approve", &plan, "--key", &key]);

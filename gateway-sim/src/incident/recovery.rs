@@ -92,7 +92,7 @@ pub struct Recovered {
     /// Who owes what.
     pub debts: Vec<(AccountId, AssetId, Amount)>,
     /// What was done.
-    pub strategy: Option<Strategy>,
+    pub plan: Option<Plan>,
     /// The sequence of the record that began the new epoch.
     pub record: Option<Sequence>,
     board: Arc<Board>,
@@ -425,7 +425,7 @@ impl<'a> Recovery<'a> {
         let krw_market = |manifest: &Manifest| Some(self.live.world.krw_market(manifest.asset)?.spec.market);
         Recovered {
             debts: branch.iter().flat_map(|branch| branch.exchange.receivables()).collect(),
-            strategy: plan.map(|plan| plan.strategy),
+            plan,
             record: self.applied.as_ref().map(|applied| applied.sequence),
             board: Arc::clone(self.live.board),
             error: self.payout.time,

@@ -9,14 +9,14 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use engine::{
     command::Command,
     event::{Event, NoEvents, SequencedEvent},
     exchange::Exchange,
     journal::{Durability, FileStorage},
     pipeline::{Config, Inline},
-    recovery::{History as _, Strategy, Timeline, evaluate, save_snapshot},
+    recovery::{History as _, Plan, Timeline, evaluate, save_snapshot},
     types::{Amount, Cause, ExternalId, Sequence, WithdrawalId},
 };
 use serde::Serialize;
@@ -163,13 +163,11 @@ pub fn run(scale: &Scale) -> Result<ScaleReport> {
         Ok((live.latency()?, recovered))
     })?;
     let timeline = Timeline::open(&directory.path)?;
-    if let (Some(strategy), Some(record)) = (&recovered.strategy, recovered.record) {
+    if let (Some(plan), Some(record)) = (&recovered.plan, recovered.record) {
         // As it was before the new epoch began.
         let timeline = timeline.before(record);
         narrator.tell("the same branch, and the same history in line, in turns");
-        let halt = Sequence(report.incident.chosen.halt);
-        let rounds =
-            (0..ROUNDS).map(|_| Ok([on_branch(&timeline, strategy, halt)?, in_line(&timeline, strategy.cut(), halt)?]));
+        let rounds = (0..ROUNDS).map(|_| Ok([on_branch(&timeline, plan)?, in_line(&timeline, plan)?]));
         let rounds = rounds.collect::<Result<Vec<_>>>()?;
         let median = |of: fn(&[f64; 2]) -> f64| {
             let mut values: Vec<f64> = rounds.iter().map(of).collect();
@@ -371,29 +369,34 @@ fn snapshot(directory: &Path) -> Result<()> {
 /// How often the speed on the branch and in line are measured, in turns.
 const ROUNDS: usize = 3;
 
-/// How many commands a second a strategy gets over, computed once, from the snapshot before its cut to the branch at the halt.
-fn on_branch(timeline: &Timeline, strategy: &Strategy, halt: Sequence) -> Result<f64> {
+/// How many commands a second a plan's strategy gets over, computed once, from the snapshot before its cut to the branch at the
+/// halt, which must be the plan's.
+fn on_branch(timeline: &Timeline, plan: &Plan) -> Result<f64> {
     let begun = Instant::now();
-    let branch = evaluate(timeline, halt, strategy, &|_| ())?;
-    Ok(branch.commands as f64 / begun.elapsed().as_secs_f64())
+    let branch = evaluate(timeline, plan.halt, &plan.strategy, &|_| ())?;
+    let rate = branch.commands as f64 / begun.elapsed().as_secs_f64();
+    ensure!(branch.exchange.state_hash() == plan.state, "the branch measured is not the one of the plan");
+    Ok(rate)
 }
 
 /// How many commands a second are applied behind the cut by one thread while another reads ahead: what a replay does from the
-/// same snapshot.
-fn in_line(timeline: &Timeline, cut: Sequence, halt: Sequence) -> Result<f64> {
+/// same snapshot. It must end in the plan's parent.
+fn in_line(timeline: &Timeline, plan: &Plan) -> Result<f64> {
     let begun = Instant::now();
-    let (mut exchange, mut commands) = timeline.behind(cut)?;
+    let (mut exchange, mut commands) = timeline.behind(plan.strategy.cut())?;
     let mut applied = 0_u64;
     'all: while let Some(batch) = commands()? {
         for command in &batch {
-            if command.sequence > halt {
+            if command.sequence > plan.halt {
                 break 'all;
             }
             exchange.apply(command.sequence, command.time, &command.command, &mut NoEvents);
             applied += 1;
         }
     }
-    Ok(applied as f64 / begun.elapsed().as_secs_f64())
+    let rate = applied as f64 / begun.elapsed().as_secs_f64();
+    ensure!(exchange.state_hash() == plan.parent_state, "the history measured in line does not end as it did");
+    Ok(rate)
 }
 
 impl fmt::Display for ScaleReport {

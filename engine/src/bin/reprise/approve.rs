@@ -163,6 +163,11 @@ pub fn approve(timeline: Option<&Timeline>, arguments: &ApproveArguments, output
                 )));
             }
             let operator = signer(timeline, arguments.operator, key.public())?;
+            let at_halt = timeline.at(plan.halt)?;
+            let mut there = at_halt.operators();
+            if !there.any(|(it, known)| it == operator && known.registered && known.key == key.public()) {
+                return Err(ApprovalError::RegisteredLate { operator, halt: plan.halt }.into());
+            }
             let (names, commands) = plan::resolve(timeline, &plan)?;
             (operator, names, commands)
         }

@@ -1,6 +1,8 @@
 //! What the library refuses of a repair, told with what to do next. A document, a signature or a state that is not what it
 //! should be is a mismatch, with an exit code of its own; everything else could not be done.
 
+use std::io::ErrorKind;
+
 use engine::{
     journal::OpenError,
     pipeline::PipelineError,
@@ -66,7 +68,11 @@ impl From<PlanError> for Failure {
             PlanError::Document { .. } => Self::Damaged(format!(
                 "{error}; do not use it: take the original from whoever made it, or make the plan again"
             )),
+            PlanError::Io { ref source, .. } if source.kind() == ErrorKind::NotFound => {
+                advised(&error, "name the file that `reprise plan` told")
+            }
             PlanError::LongReason { .. } => advised(&error, "say it shorter"),
+            PlanError::Io { .. } => advised(&error, "see whether the file may be read, or written where it is to be"),
             _ => Self::failed(error.to_string()),
         }
     }
@@ -111,6 +117,9 @@ impl From<ApprovalFileError> for Failure {
         match &error {
             ApprovalFileError::Approval { .. } => {
                 Self::Damaged(format!("{error}; let the operator run `reprise approve` again"))
+            }
+            ApprovalFileError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+                advised(&error, "name the file that `reprise operator keygen` told, and an approval beside its plan")
             }
             ApprovalFileError::OtherPlan { .. } => {
                 advised(&error, "take the file away, and let the operator look at this plan and sign it")

@@ -236,12 +236,9 @@ impl Parent {
         }
     }
 
-    /// What came after the halt, without what was refused: there, time passes.
-    pub fn later(&self) -> Vec<SequencedCommand> {
-        let behind = self.commands.iter().zip(&self.events).filter(|(at, _)| at.sequence > self.halt);
-        let command =
-            |at: &SequencedCommand, events: &[Event]| if is_refused(events) { Command::Tick {} } else { at.command };
-        behind.map(|(at, events)| SequencedCommand { command: command(at, events), ..*at }).collect()
+    /// What came after the halt.
+    pub fn later(&self) -> impl Iterator<Item = &SequencedCommand> {
+        self.commands.iter().filter(|at| at.sequence > self.halt)
     }
 
     /// What came after the halt, on a branch.
