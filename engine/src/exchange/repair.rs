@@ -307,6 +307,14 @@ impl Busting {
         self.risk.begins_behind(sequence);
     }
 
+    /// An asset of which the treasury has paid what it does not have, and all accounts together have less than nothing.
+    #[must_use]
+    pub fn lost(&self) -> Option<AssetId> {
+        let is_lost =
+            |asset: &AssetId| self.risk.ledger.system(*asset)[TREASURY] < 0 && self.risk.owed_by_system(*asset) < 0;
+        self.risk.assets().map(|spec| spec.asset).filter(|_| self.overdrawn).find(is_lost)
+    }
+
     /// Applies a command that places no order and cancels none.
     ///
     /// # Errors

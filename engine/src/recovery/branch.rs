@@ -167,6 +167,17 @@ pub enum BranchError {
         /// Why.
         reason: RejectReason,
     },
+    /// On the way there would be less than nothing.
+    #[error(
+        "behind sequence {sequence} the treasury would have paid what it does not have of asset {}, and all accounts together would have less than nothing of it: drop or replace the payout too, or take excise or compensate",
+        asset.0
+    )]
+    Overdrawn {
+        /// Where it shows.
+        sequence: Sequence,
+        /// Of what.
+        asset: AssetId,
+    },
     /// The strategy cannot do this.
     #[error("{strategy} cannot change sequence {sequence}, a {kind}: {why}")]
     Unsuited {

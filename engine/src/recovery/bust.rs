@@ -190,6 +190,9 @@ impl Pass<'_> {
             learn(specs, events);
             repeat(command, events, specs, busting, busted)?;
         }
+        if let Some(asset) = busting.lost() {
+            return Err(BranchError::Overdrawn { sequence: command.sequence, asset });
+        }
         if let Some(watched) = watched {
             watched.look(command.sequence, |account| busting.possessions(account));
         }

@@ -102,8 +102,10 @@ impl<'a> Spread<'a> {
         let is_edited = self.edited.contains(&command.sequence);
         let edits = self.strategy.edits().filter(|_| is_edited);
         let replacement = edits.and_then(|edits| edits.replaced.get(&command.sequence));
-        let (acting, acting_instead) =
-            (self.acting(&command.command), replacement.and_then(|other| self.acting(other)));
+        if is_edited && matches!(self.strategy, Strategy::Excise(_) | Strategy::Bust(_)) {
+            self.edit(&command.command, replacement);
+        }
+        let acting_instead = replacement.and_then(|other| self.acting(other));
         self.exchange.apply(command.sequence, command.time, &command.command, &mut events);
         match self.strategy {
             Strategy::Rewind { .. } => {
@@ -118,10 +120,8 @@ impl<'a> Spread<'a> {
             }
             Strategy::Excise(_) | Strategy::Bust(_) => {
                 if is_edited {
-                    self.edit(&command.command, replacement, &events);
+                    events.iter().for_each(|event| self.reached.extend(accounts_of(event)));
                 }
-                let is_refused = matches!(events.last(), Some(Event::Refused { .. }));
-                let acting: Vec<_> = acting.filter(|_| !is_refused).into_iter().chain(acting_instead).collect();
                 for event in &events {
                     if let Event::OrderAccepted { order, market, .. } = *event {
                         self.market_of.insert(order, market);
@@ -130,7 +130,7 @@ impl<'a> Spread<'a> {
                 // A fixed point: what comes later in one command may reach what comes before it.
                 loop {
                     let before = (self.reached.len(), self.markets.len());
-                    self.spread(&acting, &events);
+                    self.spread(acting_instead.as_ref(), &events);
                     if before == (self.reached.len(), self.markets.len()) {
                         break;
                     }
@@ -140,7 +140,7 @@ impl<'a> Spread<'a> {
         self.events = events;
     }
 
-    /// Who acts, and in which market: who places, replaces, reduces or cancels orders.
+    /// Who acts by a command in place of another, and in which markets; of what happened the events tell it.
     fn acting(&self, command: &Command) -> Option<(AccountId, Vec<MarketId>)> {
         let markets = self.acts_in(command)?;
         let account = match *command {
@@ -167,7 +167,12 @@ impl<'a> Spread<'a> {
             Command::CancelOrder { order, .. } | Command::ReduceOrder { order, .. } => {
                 Some(self.market_of.get(&order).copied().into_iter().collect())
             }
-            Command::CancelByClientOrderId { account, .. } | Command::CancelAllOfAccount { account } => {
+            Command::CancelByClientOrderId { account, client_order_id } => {
+                let orders = self.exchange.orders_of_account(account).into_iter();
+                let named = orders.filter(|order| order.client_order_id == client_order_id && client_order_id.0 != 0);
+                Some(named.map(|order| order.market).collect())
+            }
+            Command::CancelAllOfAccount { account } => {
                 let orders = self.exchange.orders_of_account(account);
                 Some(orders.into_iter().map(|order| order.market).collect())
             }
@@ -184,9 +189,8 @@ impl<'a> Spread<'a> {
         }
     }
 
-    /// An edit reaches what its commands and events name.
-    fn edit(&mut self, command: &Command, replacement: Option<&Command>, events: &[Event]) {
-        self.name_all(command, events);
+    /// An edit reaches what its commands name, as it is just before.
+    fn edit(&mut self, command: &Command, replacement: Option<&Command>) {
         for command in std::iter::once(command).chain(replacement) {
             self.reached.extend(accounts_named(command));
             if let Some(market) = market_named(command) {
@@ -204,14 +208,15 @@ impl<'a> Spread<'a> {
             {
                 self.reached.insert(known.account);
             }
-            match *command {
-                Command::OpenAirdrop { asset, .. } => _ = self.paid.insert(asset),
-                Command::RequestWithdrawal { asset, .. } | Command::RequestWithdrawalOfAll { asset, .. } => {
-                    self.request(asset);
-                }
-                _ => {}
+            if let Command::OpenAirdrop { asset, .. } = *command {
+                self.paid.insert(asset);
             }
             self.everybody |= is_about_everybody(command);
+        }
+        if let Some(Command::RequestWithdrawal { asset, .. } | Command::RequestWithdrawalOfAll { asset, .. }) =
+            replacement
+        {
+            self.request(*asset);
         }
     }
 
@@ -227,17 +232,18 @@ impl<'a> Spread<'a> {
         events.iter().for_each(|event| self.reached.extend(accounts_of(event)));
     }
 
-    fn spread(&mut self, acting: &[(AccountId, Vec<MarketId>)], events: &[Event]) {
-        for (account, markets) in acting {
+    fn spread(&mut self, acting_instead: Option<&(AccountId, Vec<MarketId>)>, events: &[Event]) {
+        if let Some((account, markets)) = acting_instead {
             for market in markets {
                 self.act(*account, *market);
             }
         }
         for event in events {
             match *event {
-                Event::OrderAccepted { account, market, .. } | Event::OrderCancelled { account, market, .. } => {
-                    self.act(account, market);
-                }
+                Event::OrderAccepted { account, market, .. }
+                | Event::OrderReplaced { account, market, .. }
+                | Event::OrderReduced { account, market, .. }
+                | Event::OrderCancelled { account, market, .. } => self.act(account, market),
                 Event::Filled { taker_account, maker_account, market, .. } => {
                     self.act(taker_account, market);
                     self.act(maker_account, market);
@@ -299,12 +305,14 @@ fn is_about_everybody(command: &Command) -> bool {
     !names && !matches!(command, Command::Tick {} | Command::AddPlanPart { .. })
 }
 
-/// The withdrawal that a command is about, when it does not name the account.
+/// The withdrawal that a command is about: it may be somebody else's than the account that it names.
 const fn withdrawal_named(command: &Command) -> Option<WithdrawalId> {
     match *command {
         Command::ConfirmWithdrawalSent { withdrawal, .. }
         | Command::ConfirmWithdrawalSettled { withdrawal }
-        | Command::FailWithdrawal { withdrawal } => Some(withdrawal),
+        | Command::FailWithdrawal { withdrawal }
+        | Command::CancelWithdrawal { withdrawal, .. }
+        | Command::ReleaseWithdrawal { withdrawal, .. } => Some(withdrawal),
         _ => None,
     }
 }

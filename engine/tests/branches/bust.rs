@@ -426,13 +426,14 @@ fn a_treasury_that_does_not_cover_refuses_the_plan() {
     world.airdrop(USD, &[(BERT, 10)]);
     let error = world.fails(&Strategy::Bust(drops_fact(funded)));
     assert!(matches!(error, BranchError::Invariant(_)) && error.to_string().contains("TREASURY"), "{error}");
-    // What was paid so has left, and nothing can be said of the deposit that follows.
+    // What was paid so leaves, and there is less than nothing, whatever follows.
     let withdrawal = world.request(BERT, USD, 10);
     world.release(withdrawal);
-    let deposited = world.deposit(BERT, USD, 1);
+    let released = world.last();
+    world.fund_treasury(USD, 100);
     let error = world.fails(&Strategy::Bust(drops_fact(funded)));
-    let BranchError::FactRefused { sequence, reason, .. } = error else { panic!("{error}") };
-    assert_eq!((sequence, reason), (deposited, RejectReason::TreasuryNotCovered));
+    let BranchError::Overdrawn { sequence, asset } = error else { panic!("{error}") };
+    assert_eq!((sequence, asset), (released, USD));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use engine::{
     command::{Command, SequencedCommand},
     recovery::{Edits, Recorded, Strategy},
     types::{
-        AccountId, AirdropId, Amount, AssetId, Cause, Digest, ExternalId, OperatorId, Sequence, Timestamp,
+        AccountId, AirdropId, Amount, AssetId, Cause, Controls, Digest, ExternalId, OperatorId, Sequence, Timestamp,
         TradingStatus, WithdrawalId,
     },
 };
@@ -137,6 +137,36 @@ fn bust_is_refused_for_what_is_overdrawn_until_a_replaced_deposit() {
     let mut edits = not_a_fact(funded);
     edits.replaced.insert(deposit, instead);
     let coverage = story.check(&Strategy::Bust(edits));
+    assert_eq!(coverage.count("refused: the treasury is overdrawn on the way"), 1);
+}
+
+/// What a manifest had before it was given up is paid to its recipients, when its payout takes the place of the giving up.
+#[test]
+fn a_payout_in_the_place_of_a_cancelled_airdrop_reaches_its_recipients() {
+    let mut story = Story::new();
+    story.fund(100);
+    story.airdrop(AIRDROP, 100);
+    let cancelled = story.then(Command::CancelAirdrop { airdrop: AIRDROP, operator: OperatorId(2) });
+    let edits = Edits { replaced: [(cancelled, EXECUTE)].into(), ..Edits::default() };
+    let coverage = story.check(&Strategy::Excise(edits));
+    assert_eq!(coverage.count("plans: excise"), 1);
+}
+
+/// What makes liabilities positive again is an airdrop that nothing covers.
+#[test]
+fn bust_is_refused_for_what_is_overdrawn_until_an_airdrop_without_cover() {
+    let mut story = Story::new();
+    let funded = story.fund(100);
+    story.airdrop(AIRDROP, 100);
+    story.then(EXECUTE);
+    story.then(Command::SetControls { controls: Controls::NONE });
+    let second = AirdropId(2);
+    story.airdrop(second, 100);
+    let withdrawal = story.request(100);
+    story.then(released(withdrawal, 100));
+    story.then(Command::ExecuteAirdrop { airdrop: second, operator: OperatorId(2) });
+    story.fund(100);
+    let coverage = story.check(&Strategy::Bust(not_a_fact(funded)));
     assert_eq!(coverage.count("refused: the treasury is overdrawn on the way"), 1);
 }
 

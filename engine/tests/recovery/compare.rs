@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{
     command::{Command, SequencedCommand},
-    event::{Event, NoEvents, RejectReason},
+    event::{Event, NoEvents},
     exchange::Exchange,
     recovery::{self, Branch, BranchError, BustedFill, History, Payment, Strategy},
     types::{AccountId, AssetId, MarketId, OrderId, Sequence, Side, WithdrawalId},
@@ -130,15 +130,7 @@ fn same_refusal(parent: &Parent, name: &str, expected: Refusal, why: &BranchErro
             (said, "refused: the treasury is overdrawn")
         }
         Refusal::OverdrawnOnTheWay => {
-            // It shows at a command behind the one that brought it about; the rules do not say at which it is told.
-            let refused = matches!(
-                why,
-                BranchError::FactRefused { .. }
-                    | BranchError::ReplacementRefused { .. }
-                    | BranchError::PayoutRefused { .. }
-            );
-            let says_why = why.to_string().contains(RejectReason::TreasuryNotCovered.name());
-            (refused && says_why, "refused: the treasury is overdrawn on the way")
+            (matches!(why, BranchError::Overdrawn { .. }), "refused: the treasury is overdrawn on the way")
         }
         Refusal::Unsuited => (matches!(why, BranchError::Unsuited { .. }), "refused: unsuited"),
         Refusal::NothingCredited => (matches!(why, BranchError::NothingCredited), "refused: nothing was credited"),

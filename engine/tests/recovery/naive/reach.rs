@@ -1,285 +1,356 @@
-//! Reach: whom a recovery could possibly concern, from what happened alone.
+//! Reach: whom a recovery could possibly concern, from what happened alone. A walk over the parent with its whole state at hand: at each
+//! sequence, who and what is named or acts, again and again until nothing more is reached.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use engine::{
     command::{Command, SequencedCommand},
     event::Event,
-    recovery::{Edits, Strategy},
-    types::{AccountId, AirdropId, AssetId, MarketId, OrderId, Sequence},
+    recovery::{Edits, Payment, Strategy},
+    types::{AccountId, AirdropId, AssetId, MarketId, OrderId, Sequence, WithdrawalId},
 };
 
 use super::{Parent, cut_of, is_fact, is_refused};
 use crate::model::{ModelExchange, payouts::RESERVES};
 
-/// Who is reached, and the state as it goes along.
-struct Pass {
-    model: ModelExchange,
-    accounts: BTreeSet<AccountId>,
-    markets: BTreeSet<MarketId>,
-    /// Edited airdrops.
-    airdrops: BTreeSet<AirdropId>,
-    /// The assets of edited airdrops.
-    assets: BTreeSet<AssetId>,
-    /// The assets of which what may be requested can be another amount.
-    requests: BTreeSet<AssetId>,
-    /// Where every order was that ever stood.
-    places: BTreeMap<OrderId, MarketId>,
-    everybody: bool,
+pub fn reach(parent: &Parent, strategy: &Strategy) -> BTreeSet<AccountId> {
+    let mut reached = match strategy {
+        Strategy::Rewind { cut } => of_rewind(parent, *cut),
+        Strategy::Compensate { edits, payments } => of_compensate(parent, edits, payments),
+        Strategy::Excise(edits) | Strategy::Bust(edits) => Spread::along(parent, edits),
+    };
+    reached.retain(|account| account.is_user());
+    reached
 }
 
-pub fn reach(parent: &Parent, strategy: &Strategy) -> BTreeSet<AccountId> {
-    let mut accounts: BTreeSet<AccountId> = BTreeSet::new();
-    match strategy {
-        Strategy::Rewind { cut } => {
-            accounts.extend(parent.at(*cut).open_orders().map(|(_, order)| order.account));
-            for (command, events) in parent.behind(*cut) {
-                if !is_fact(&command.command) {
-                    accounts.extend(accounts_of_command(&command.command));
-                    accounts.extend(events.iter().flat_map(accounts_of_event));
-                }
-            }
+/// Every account with an open order at the cut, or named by a command behind it that is no fact, or by its events.
+fn of_rewind(parent: &Parent, cut: Sequence) -> BTreeSet<AccountId> {
+    let mut reached: BTreeSet<_> = parent.at(cut).open_orders().map(|(_, order)| order.account).collect();
+    for (at, events) in parent.behind(cut) {
+        if !is_fact(&at.command) {
+            reached.extend(Names::of(&at.command).accounts);
+            reached.extend(accounts_of(events));
         }
-        Strategy::Compensate { edits, payments } => {
-            accounts.extend(payments.iter().map(|payment| payment.account));
-            for event in edited(parent, edits) {
-                match *event {
-                    Event::AirdropCredited { account, .. } | Event::Deposited { account, .. } => {
-                        accounts.insert(account);
-                    }
-                    Event::Transferred { from, to, .. } => accounts.extend([from, to]),
-                    _ => {}
-                }
-            }
-        }
-        Strategy::Excise(edits) | Strategy::Bust(edits) => return spread(parent, edits),
     }
-    accounts.retain(|account| account.is_user());
+    reached
+}
+
+/// Credited accounts, payers and payees.
+fn of_compensate(parent: &Parent, edits: &Edits, payments: &[Payment]) -> BTreeSet<AccountId> {
+    let mut reached: BTreeSet<_> = payments.iter().map(|payment| payment.account).collect();
+    for (at, events) in parent.behind(Sequence(0)) {
+        for event in events.iter().filter(|_| edits.dropped.contains_key(&at.sequence)) {
+            match *event {
+                Event::AirdropCredited { account, .. } | Event::Deposited { account, .. } => {
+                    reached.insert(account);
+                }
+                Event::Transferred { from, to, .. } => reached.extend([from, to]),
+                _ => {}
+            }
+        }
+    }
+    reached
+}
+
+/// What a command names.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    accounts: Vec<AccountId>,
+    withdrawals: Vec<WithdrawalId>,
+    /// Also those of orders.
+    markets: Vec<MarketId>,
+    airdrops: Vec<AirdropId>,
+    /// The asset of an airdrop that is opened.
+    airdrop_asset: Option<AssetId>,
+}
+
+impl Names {
+    fn of(command: &Command) -> Self {
+        let nothing = Self::default();
+        let account = |account: AccountId| Self { accounts: vec![account], ..Self::default() };
+        let market = |market: MarketId| Self { markets: vec![market], ..Self::default() };
+        let withdrawal = |withdrawal: WithdrawalId| Self { withdrawals: vec![withdrawal], ..Self::default() };
+        let airdrop = |airdrop: AirdropId| Self { airdrops: vec![airdrop], ..Self::default() };
+        match *command {
+            Command::AddAsset { .. }
+            | Command::SetGlobalStatus { .. }
+            | Command::SetAssetWithdrawals { .. }
+            | Command::Tick {}
+            | Command::RegisterOperator { .. }
+            | Command::RevokeOperator { .. }
+            | Command::FundTreasury { .. }
+            | Command::AttestReserves { .. }
+            | Command::SetPayoutVelocity { .. }
+            | Command::SetAirdropLimits { .. }
+            | Command::SetControls { .. }
+            | Command::AddPlanPart { .. }
+            | Command::StartEpoch { .. } => nothing,
+            Command::AddMarket { market: named, .. }
+            | Command::SetMarketFees { market: named, .. }
+            | Command::SetMarketStatus { market: named, .. }
+            | Command::CancelAllOfMarket { market: named } => market(named),
+            Command::CreateAccount { account: named }
+            | Command::SuspendAccount { account: named }
+            | Command::ResumeAccount { account: named }
+            | Command::Deposit { account: named, .. }
+            | Command::RequestWithdrawal { account: named, .. }
+            | Command::RequestWithdrawalOfAll { account: named, .. }
+            | Command::SetOff { account: named, .. }
+            | Command::CancelOrder { account: named, .. }
+            | Command::CancelByClientOrderId { account: named, .. }
+            | Command::ReduceOrder { account: named, .. }
+            | Command::CancelAllOfAccount { account: named } => account(named),
+            Command::Transfer { from, to, .. } => Self { accounts: vec![from, to], ..nothing },
+            Command::CancelWithdrawal { account: owner, withdrawal: named }
+            | Command::ReleaseWithdrawal { account: owner, withdrawal: named, .. } => {
+                Self { accounts: vec![owner], ..withdrawal(named) }
+            }
+            Command::ConfirmWithdrawalSent { withdrawal: named, .. }
+            | Command::ConfirmWithdrawalSettled { withdrawal: named }
+            | Command::FailWithdrawal { withdrawal: named } => withdrawal(named),
+            Command::OpenAirdrop { airdrop: named, asset, .. } => Self { airdrop_asset: Some(asset), ..airdrop(named) },
+            Command::AddAirdropLine { airdrop: named, account, .. } => {
+                Self { accounts: vec![account], ..airdrop(named) }
+            }
+            Command::ApproveAirdrop { airdrop: named, .. }
+            | Command::ExecuteAirdrop { airdrop: named, .. }
+            | Command::CancelAirdrop { airdrop: named, .. } => airdrop(named),
+            Command::PlaceLimit { account: owner, market: named, .. }
+            | Command::PlaceMarketBuy { account: owner, market: named, .. }
+            | Command::PlaceMarketSell { account: owner, market: named, .. }
+            | Command::ReplaceOrder { account: owner, market: named, .. } => {
+                Self { accounts: vec![owner], ..market(named) }
+            }
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.accounts.is_empty() && self.withdrawals.is_empty() && self.markets.is_empty() && self.airdrops.is_empty()
+    }
+}
+
+fn is_order(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::PlaceLimit { .. }
+            | Command::PlaceMarketBuy { .. }
+            | Command::PlaceMarketSell { .. }
+            | Command::ReplaceOrder { .. }
+    )
+}
+
+/// The accounts that the events of a sequence name, ends of locks among them.
+fn accounts_of(events: &[Event]) -> Vec<AccountId> {
+    let mut accounts = Vec::new();
+    for event in events {
+        match *event {
+            Event::Refused { account, .. }
+            | Event::AccountCreated { account }
+            | Event::AccountSuspended { account }
+            | Event::AccountResumed { account }
+            | Event::Deposited { account, .. }
+            | Event::WithdrawalRequested { account, .. }
+            | Event::WithdrawalCancelled { account, .. }
+            | Event::WithdrawalReleased { account, .. }
+            | Event::WithdrawalFailed { account, .. }
+            | Event::AirdropLineAdded { account, .. }
+            | Event::AirdropCredited { account, .. }
+            | Event::AirdropUnlocked { account, .. }
+            | Event::SetOffDone { account, .. }
+            | Event::OrderAccepted { account, .. }
+            | Event::OrderCancelled { account, .. }
+            | Event::OrderReduced { account, .. }
+            | Event::OrderReplaced { account, .. }
+            | Event::MassCancelled { account, .. } => accounts.push(account),
+            Event::Transferred { from, to, .. } => accounts.extend([from, to]),
+            Event::Filled { taker_account, maker_account, .. } => accounts.extend([taker_account, maker_account]),
+            _ => {}
+        }
+    }
     accounts
 }
 
-/// The events of the edited sequences.
-fn edited<'a>(parent: &'a Parent, edits: &Edits) -> impl Iterator<Item = &'a Event> {
-    let sequences = edits.sequences();
-    let events = parent.behind(Sequence(0)).filter(move |(command, _)| sequences.contains(&command.sequence));
-    events.flat_map(|(_, events)| events)
-}
-
-fn spread(parent: &Parent, edits: &Edits) -> BTreeSet<AccountId> {
-    let cut = cut_of(edits);
-    let model = parent.at(cut);
-    let places = model.open_orders().map(|(market, order)| (order.id, market)).collect();
-    let mut pass = Pass {
-        model,
-        accounts: BTreeSet::new(),
-        markets: BTreeSet::new(),
-        airdrops: BTreeSet::new(),
-        assets: BTreeSet::new(),
-        requests: BTreeSet::new(),
-        places,
-        everybody: false,
-    };
-    let sequences = edits.sequences();
-    for (command, events) in parent.behind(cut) {
-        let is_edited = sequences.contains(&command.sequence);
-        pass.command(command, events, is_edited, edits.replaced.get(&command.sequence));
-    }
-    if pass.everybody {
-        pass.accounts.extend(parent.at_halt.accounts.keys());
-    }
-    pass.accounts.retain(|account| account.is_user());
-    pass.accounts
-}
-
-fn accounts_of_command(command: &Command) -> Vec<AccountId> {
-    match *command {
-        Command::CreateAccount { account }
-        | Command::SuspendAccount { account }
-        | Command::ResumeAccount { account }
-        | Command::Deposit { account, .. }
-        | Command::RequestWithdrawal { account, .. }
-        | Command::RequestWithdrawalOfAll { account, .. }
-        | Command::CancelWithdrawal { account, .. }
-        | Command::ReleaseWithdrawal { account, .. }
-        | Command::AddAirdropLine { account, .. }
-        | Command::SetOff { account, .. }
-        | Command::PlaceLimit { account, .. }
-        | Command::PlaceMarketBuy { account, .. }
-        | Command::PlaceMarketSell { account, .. }
-        | Command::CancelOrder { account, .. }
-        | Command::CancelByClientOrderId { account, .. }
-        | Command::ReduceOrder { account, .. }
-        | Command::ReplaceOrder { account, .. }
-        | Command::CancelAllOfAccount { account } => vec![account],
-        Command::Transfer { from, to, .. } => vec![from, to],
-        _ => Vec::new(),
-    }
-}
-
-fn accounts_of_event(event: &Event) -> Vec<AccountId> {
-    match *event {
-        Event::Filled { taker_account, maker_account, .. } => vec![taker_account, maker_account],
-        Event::Transferred { from, to, .. } => vec![from, to],
-        Event::AccountCreated { account }
-        | Event::AccountSuspended { account }
-        | Event::AccountResumed { account }
-        | Event::Deposited { account, .. }
-        | Event::WithdrawalRequested { account, .. }
-        | Event::WithdrawalCancelled { account, .. }
-        | Event::WithdrawalReleased { account, .. }
-        | Event::WithdrawalFailed { account, .. }
-        | Event::AirdropLineAdded { account, .. }
-        | Event::AirdropCredited { account, .. }
-        | Event::AirdropUnlocked { account, .. }
-        | Event::SetOffDone { account, .. }
-        | Event::OrderAccepted { account, .. }
-        | Event::OrderCancelled { account, .. }
-        | Event::OrderReduced { account, .. }
-        | Event::OrderReplaced { account, .. } => vec![account],
-        _ => Vec::new(),
-    }
-}
-
-impl Pass {
-    fn command(&mut self, at: &SequencedCommand, events: &[Event], is_edited: bool, replacement: Option<&Command>) {
-        let mut acts: Vec<(AccountId, MarketId)> = Vec::new();
-        if !is_refused(events) {
-            acts.extend(self.acts_of(&at.command));
+/// Who places, replaces, reduces or cancels an order, or has one filled; and where.
+fn acts_of(events: &[Event]) -> Vec<(AccountId, MarketId)> {
+    let mut acts = Vec::new();
+    for event in events {
+        match *event {
+            Event::OrderAccepted { account, market, .. }
+            | Event::OrderReplaced { account, market, .. }
+            | Event::OrderReduced { account, market, .. }
+            | Event::OrderCancelled { account, market, .. } => acts.push((account, market)),
+            Event::Filled { taker_account, maker_account, market, .. } => {
+                acts.extend([(taker_account, market), (maker_account, market)]);
+            }
+            _ => {}
         }
-        acts.extend(replacement.into_iter().flat_map(|other| self.acts_of(other)));
-        let orders_of = |model: &ModelExchange| -> Vec<(OrderId, AccountId, MarketId)> {
-            model.open_orders().map(|(market, order)| (order.id, order.account, market)).collect()
-        };
-        let mut standing = orders_of(&self.model);
-        self.model.apply(at.sequence, at.time, &at.command);
-        standing.extend(orders_of(&self.model));
+    }
+    acts
+}
+
+/// An open order: whose, where, which.
+type Open = (AccountId, MarketId, OrderId);
+
+fn open_orders(state: &ModelExchange) -> Vec<Open> {
+    state.open_orders().map(|(market, order)| (order.account, market, order.id)).collect()
+}
+
+/// What is reached so far.
+#[derive(Clone, Debug, Default)]
+struct Spread {
+    accounts: BTreeSet<AccountId>,
+    markets: BTreeSet<MarketId>,
+    /// Assets of edited airdrops.
+    assets: BTreeSet<AssetId>,
+    /// Edited airdrops.
+    airdrops: BTreeSet<AirdropId>,
+    /// Assets whose velocity counts otherwise, perhaps.
+    requested: BTreeSet<AssetId>,
+}
+
+impl Spread {
+    fn along(parent: &Parent, edits: &Edits) -> BTreeSet<AccountId> {
+        let cut = cut_of(edits);
+        let mut spread = Self::default();
+        let mut state = parent.at(cut);
+        for (at, events) in parent.behind(cut) {
+            let replaced = edits.replaced.get(&at.sequence);
+            let mut acts = if is_refused(events) { Vec::new() } else { acts_of(events) };
+            if replaced.is_some() || edits.dropped.contains_key(&at.sequence) {
+                spread.edited(parent, &state, &at.command);
+                spread.accounts.extend(accounts_of(events));
+            }
+            if let Some(other) = replaced {
+                spread.edited(parent, &state, other);
+                acts.extend(acts_instead(parent, &state, other));
+                if let Command::RequestWithdrawal { asset, .. } | Command::RequestWithdrawalOfAll { asset, .. } = *other
+                    && state.velocities.contains_key(&asset)
+                {
+                    spread.requested.insert(asset);
+                }
+            }
+            let mut open = open_orders(&state);
+            let has_reserves = state.controls & RESERVES != 0;
+            let velocities: BTreeSet<_> = state.velocities.keys().copied().collect();
+            state.apply(at.sequence, at.time, &at.command);
+            open.extend(open_orders(&state));
+            loop {
+                let before = spread.clone();
+                spread.within(at, events, &acts, &open);
+                spread.paid(events, has_reserves);
+                spread.requests(events, &velocities);
+                if spread.accounts == before.accounts
+                    && spread.markets == before.markets
+                    && spread.requested == before.requested
+                {
+                    break;
+                }
+            }
+        }
+        spread.accounts
+    }
+
+    /// A command that is edited, or what replaces it, reaches what it names.
+    fn edited(&mut self, parent: &Parent, state: &ModelExchange, command: &Command) {
+        let names = Names::of(command);
+        let is_empty = matches!(command, Command::Tick {} | Command::AddPlanPart { .. });
+        if (names.is_nothing() && !is_empty) || matches!(command, Command::CreateAccount { .. }) {
+            self.accounts.extend(parent.at_halt.accounts.keys());
+        }
+        self.accounts.extend(&names.accounts);
+        let owners = names.withdrawals.iter().filter_map(|withdrawal| state.withdrawals.get(withdrawal));
+        self.accounts.extend(owners.map(|found| found.account));
+        if !is_order(command) {
+            self.markets.extend(&names.markets);
+        }
+        self.assets.extend(names.airdrop_asset);
+        for airdrop in names.airdrops {
+            self.airdrops.insert(airdrop);
+            if let Some(found) = state.airdrops.get(&airdrop) {
+                self.assets.insert(found.asset);
+                self.accounts.extend(found.lines.iter().map(|(account, _)| *account));
+            }
+        }
+    }
+
+    /// Transfers and markets.
+    fn within(&mut self, at: &SequencedCommand, events: &[Event], acts: &[(AccountId, MarketId)], open: &[Open]) {
+        if let Command::Transfer { from, to, .. } = at.command
+            && !is_refused(events)
+            && self.accounts.contains(&from)
+        {
+            self.accounts.insert(to);
+        }
+        for (account, market) in acts {
+            if self.accounts.contains(account) {
+                self.markets.insert(*market);
+            }
+            if self.markets.contains(market) {
+                self.accounts.insert(*account);
+            }
+        }
+        for (account, market, _) in open {
+            // Who had an order there when it became reached has been reached since, and so has who placed one later.
+            if self.markets.contains(market) {
+                self.accounts.insert(*account);
+            }
+        }
+    }
+
+    /// The recipients of an airdrop.
+    fn paid(&mut self, events: &[Event], has_reserves: bool) {
+        let mut reaches = false;
         for event in events {
             match *event {
-                Event::OrderAccepted { order, account, market, .. } => {
-                    self.places.insert(order, market);
-                    acts.push((account, market));
-                }
-                Event::OrderCancelled { account, market, .. }
-                | Event::OrderReduced { account, market, .. }
-                | Event::OrderReplaced { account, market, .. } => acts.push((account, market)),
-                Event::Filled { taker_account, maker_account, market, .. } => {
-                    acts.extend([(taker_account, market), (maker_account, market)]);
-                }
-                _ => {}
-            }
-        }
-        if is_edited {
-            self.edit(at, events, replacement);
-        }
-        loop {
-            let before = (self.accounts.len(), self.markets.len());
-            self.spread(&acts, events);
-            for (_, account, market) in &standing {
-                if self.markets.contains(market) {
-                    self.accounts.insert(*account);
-                }
-            }
-            if before == (self.accounts.len(), self.markets.len()) {
-                break;
-            }
-        }
-    }
-
-    /// What an edit reaches by itself.
-    fn edit(&mut self, at: &SequencedCommand, events: &[Event], replacement: Option<&Command>) {
-        self.accounts.extend(events.iter().flat_map(accounts_of_event));
-        for command in std::iter::once(&at.command).chain(replacement) {
-            self.accounts.extend(accounts_of_command(command));
-            match *command {
-                Command::SetMarketStatus { market, .. }
-                | Command::SetMarketFees { market, .. }
-                | Command::AddMarket { market, .. }
-                | Command::CancelAllOfMarket { market } => _ = self.markets.insert(market),
-                Command::OpenAirdrop { airdrop, asset, .. } => {
-                    self.assets.insert(asset);
-                    self.airdrop(airdrop);
-                }
-                Command::AddAirdropLine { airdrop, .. }
-                | Command::ApproveAirdrop { airdrop, .. }
-                | Command::ExecuteAirdrop { airdrop, .. }
-                | Command::CancelAirdrop { airdrop, .. } => self.airdrop(airdrop),
-                Command::ConfirmWithdrawalSent { withdrawal, .. }
-                | Command::ConfirmWithdrawalSettled { withdrawal }
-                | Command::FailWithdrawal { withdrawal } => {
-                    let owner = self.model.withdrawals.get(&withdrawal).map(|found| found.account);
-                    self.accounts.extend(owner);
-                }
-                Command::RequestWithdrawal { asset, .. } | Command::RequestWithdrawalOfAll { asset, .. } => {
-                    self.request(asset);
-                }
-                Command::Tick {} | Command::AddPlanPart { .. } => {}
-                Command::CreateAccount { .. } => self.everybody = true,
-                _ => self.everybody |= accounts_of_command(command).is_empty(),
-            }
-        }
-    }
-
-    fn airdrop(&mut self, airdrop: AirdropId) {
-        self.airdrops.insert(airdrop);
-        if let Some(found) = self.model.airdrops.get(&airdrop) {
-            self.assets.insert(found.asset);
-            self.accounts.extend(found.lines.iter().map(|(account, _)| *account));
-        }
-    }
-
-    fn request(&mut self, asset: AssetId) {
-        if self.model.velocities.contains_key(&asset) {
-            self.requests.insert(asset);
-        }
-    }
-
-    /// Who acts where, by a command.
-    fn acts_of(&self, command: &Command) -> Vec<(AccountId, MarketId)> {
-        match *command {
-            Command::PlaceLimit { account, market, .. }
-            | Command::PlaceMarketBuy { account, market, .. }
-            | Command::PlaceMarketSell { account, market, .. }
-            | Command::ReplaceOrder { account, market, .. } => vec![(account, market)],
-            Command::CancelOrder { account, order } | Command::ReduceOrder { account, order, .. } => {
-                self.places.get(&order).map(|&market| (account, market)).into_iter().collect()
-            }
-            Command::CancelByClientOrderId { account, .. } | Command::CancelAllOfAccount { account } => {
-                let own = self.model.open_orders().filter(|(_, order)| order.account == account);
-                own.map(|(market, _)| (account, market)).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    fn spread(&mut self, acts: &[(AccountId, MarketId)], events: &[Event]) {
-        for &(account, market) in acts {
-            if self.accounts.contains(&account) {
-                self.markets.insert(market);
-            } else if self.markets.contains(&market) {
-                self.accounts.insert(account);
-            }
-        }
-        let mut concerned = false;
-        for event in events {
-            match *event {
-                Event::Transferred { from, to, .. } if self.accounts.contains(&from) => {
-                    self.accounts.insert(to);
-                }
                 Event::AirdropExecuted { airdrop, asset, .. } => {
-                    let reserves = self.model.controls & RESERVES != 0;
-                    concerned = reserves || self.airdrops.contains(&airdrop) || self.assets.contains(&asset);
+                    reaches = has_reserves || self.airdrops.contains(&airdrop) || self.assets.contains(&asset);
                 }
-                Event::AirdropCredited { account, .. } if concerned => _ = self.accounts.insert(account),
-                Event::WithdrawalRequested { account, asset, .. } => {
-                    if self.requests.contains(&asset) {
-                        self.accounts.insert(account);
-                    }
-                    if self.accounts.contains(&account) {
-                        self.request(asset);
-                    }
-                }
+                Event::AirdropCredited { account, .. } if reaches => _ = self.accounts.insert(account),
                 _ => {}
             }
         }
+    }
+
+    /// Requests that count in a velocity.
+    fn requests(&mut self, events: &[Event], velocities: &BTreeSet<AssetId>) {
+        for event in events {
+            if let Event::WithdrawalRequested { account, asset, .. } = *event {
+                if self.accounts.contains(&account) && velocities.contains(&asset) {
+                    self.requested.insert(asset);
+                }
+                if self.requested.contains(&asset) {
+                    self.accounts.insert(account);
+                }
+            }
+        }
+    }
+}
+
+/// Where a command that replaces another acts: it happens, or there is no plan.
+fn acts_instead(parent: &Parent, state: &ModelExchange, command: &Command) -> Vec<(AccountId, MarketId)> {
+    let open = open_orders(state);
+    let everywhere = parent.events.iter().flatten().filter_map(|event| match *event {
+        Event::OrderAccepted { order, account, market, .. } => Some((account, market, order)),
+        _ => None,
+    });
+    match *command {
+        Command::PlaceLimit { account, market, .. }
+        | Command::PlaceMarketBuy { account, market, .. }
+        | Command::PlaceMarketSell { account, market, .. }
+        | Command::ReplaceOrder { account, market, .. } => vec![(account, market)],
+        Command::CancelOrder { account, order } | Command::ReduceOrder { account, order, .. } => {
+            let named = open.iter().copied().chain(everywhere).filter(|(_, _, id)| *id == order);
+            named.map(|(_, market, _)| (account, market)).collect()
+        }
+        Command::CancelByClientOrderId { account, client_order_id } => {
+            let of_name = state.open_orders().filter(|(_, order)| {
+                order.account == account && order.client_order_id == client_order_id && client_order_id.0 != 0
+            });
+            of_name.map(|(market, _)| (account, market)).collect()
+        }
+        Command::CancelAllOfAccount { account } => {
+            open.iter().filter(|(owner, _, _)| *owner == account).map(|(_, market, _)| (account, *market)).collect()
+        }
+        _ => Vec::new(),
     }
 }
