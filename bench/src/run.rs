@@ -5,6 +5,8 @@ use anyhow::Result;
 use crate::{
     arguments::{Part, Settings},
     books::Books,
+    exchange::Exchanges,
+    memory,
     overdrafts::Overdrafts,
     report::{Report, load_average},
     rings::Rings,
@@ -18,11 +20,18 @@ use crate::{
 pub fn run(settings: &Settings) -> Result<Report> {
     let wants = |part| settings.part == part || settings.part == Part::Peers;
     let load_before = load_average();
-    let mut throughput = wants(Part::Exchange).then(|| Throughput::new(settings));
+    // First, while nothing has been freed.
+    let memory = wants(Part::Memory).then(|| memory::measure(settings.memory_orders, settings.memory_accounts));
+    let mut exchanges = wants(Part::Exchange).then(|| Exchanges::new(settings)).transpose()?;
+    let mut throughput = wants(Part::Pipeline).then(|| Throughput::new(settings));
     let mut overdrafts = wants(Part::Overdrafts).then(|| Overdrafts::new(settings));
     let mut rings = wants(Part::Rings).then(|| Rings::new(settings));
-    let mut books = wants(Part::Books).then(|| Books::new(settings));
-    for _ in 0..settings.rounds {
+    let mut books = wants(Part::Books).then(|| Books::new(settings)).transpose()?;
+    for round in 1..=settings.rounds {
+        eprintln!("round {round} of {}", settings.rounds);
+        if let Some(exchanges) = &mut exchanges {
+            exchanges.round()?;
+        }
         if let Some(throughput) = &mut throughput {
             throughput.round()?;
         }
@@ -37,10 +46,12 @@ pub fn run(settings: &Settings) -> Result<Report> {
         }
     }
     let parts = [
-        throughput.map(Throughput::finish),
-        overdrafts.map(Overdrafts::finish),
         rings.map(Rings::finish),
         books.map(Books::finish),
+        exchanges.map(Exchanges::finish),
+        throughput.map(Throughput::finish),
+        overdrafts.map(Overdrafts::finish),
+        memory,
     ];
     Ok(Report::new(settings.rounds, load_before, parts.into_iter().flatten().collect()))
 }
