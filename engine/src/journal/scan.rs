@@ -297,14 +297,28 @@ impl<S: Storage> Scan<S> {
         }
         match self.decode_next() {
             Ok(command) => Ok(Some(command)),
-            Err(damage) => {
-                // The block has been passed already: what is wrong is inside it, at the sector of the record.
-                let end = self.place.offset;
-                let begin = end - (sectors_of(self.block.len()) * SECTOR_BYTES) as u64;
-                let sector = (self.record_at.min(self.block.len() - 1) / SECTOR_PAYLOAD_BYTES) as u64;
-                Err(self.damaged(&self.place, begin + sector * SECTOR, damage))
+            Err(damage) => Err(self.damaged_in_block(damage)),
+        }
+    }
+
+    /// Adds the next commands of the block being handed out to `batch`, until it holds `most` or a block must be read.
+    pub fn take_from_block(&mut self, batch: &mut Vec<SequencedCommand>, most: usize) -> Result<(), OpenError> {
+        while self.records_left > 0 && batch.len() < most {
+            match self.decode_next() {
+                Ok(command) => batch.push(command),
+                Err(damage) => return Err(self.damaged_in_block(damage)),
             }
         }
+        Ok(())
+    }
+
+    /// The block has been passed already: what is wrong is inside it, at the sector of the record.
+    #[cold]
+    fn damaged_in_block(&self, damage: Damage) -> OpenError {
+        let end = self.place.offset;
+        let begin = end - (sectors_of(self.block.len()) * SECTOR_BYTES) as u64;
+        let sector = (self.record_at.min(self.block.len() - 1) / SECTOR_PAYLOAD_BYTES) as u64;
+        self.damaged(&self.place, begin + sector * SECTOR, damage)
     }
 
     #[inline]
