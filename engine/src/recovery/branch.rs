@@ -384,7 +384,8 @@ impl ParentWatch {
 
     /// The order that the command placed is on no branch where it is not applied.
     fn forget_own_closure(&mut self) {
-        if self.closures.len() == self.closures_from + 1 && self.closures.last().map(|(_, order)| *order) == self.accepted
+        if self.closures.len() == self.closures_from + 1
+            && self.closures.last().map(|(_, order)| *order) == self.accepted
         {
             self.forget_closures();
         }
