@@ -240,14 +240,19 @@ fn restore_credits_and_withdrawals(
     last: Sequence,
 ) -> Result<(), RestoreError> {
     let mut previous = None;
-    for _ in 0..fields.length("credited external ids", 18)? {
+    let credits = fields.length("credited external ids", 18)?;
+    // No more than the bytes hold, so the room is no more than a small multiple of them.
+    risk.credited.reserve(credits as usize);
+    for _ in 0..credits {
         let credit = (AssetId(fields.short()?), ExternalId(fields.take()?));
         fields.check(previous < Some(credit) && risk.asset(credit.0).is_some())?;
         previous = Some(credit);
         risk.credited.insert(credit);
     }
     let mut previous = None;
-    for _ in 0..fields.length("withdrawals", 39)? {
+    let withdrawals = fields.length("withdrawals", 39)?;
+    risk.withdrawals.reserve(withdrawals as usize);
+    for _ in 0..withdrawals {
         let id = WithdrawalId(fields.long()?);
         let (account, asset, amount) = (AccountId(fields.word()?), AssetId(fields.short()?), Amount(fields.long()?));
         let state = match fields.byte()? {
