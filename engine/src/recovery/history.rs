@@ -132,7 +132,7 @@ impl History for Recorded {
         for command in before {
             exchange.apply(command.sequence, command.time, &command.command, &mut NoEvents);
         }
-        let mut behind = behind.to_vec().into_iter();
+        let mut behind = Vec::from(behind).into_iter();
         let next = move || {
             let batch: Vec<_> = behind.by_ref().take(BATCH_COMMANDS).collect();
             Ok((!batch.is_empty()).then(|| batch.into()))

@@ -3,7 +3,7 @@
 use std::{io, thread};
 
 use crate::{
-    exchange::{Exchange, RestoreError},
+    exchange::{Both, Exchange, RestoreError},
     journal::{
         Head, Journal, JournalId, JournalReader, OpenError, Opening, Options, Storage,
         snapshot::{SnapshotError, SnapshotHeader, SnapshotName, UncheckedSnapshot, list_snapshots, write_snapshot},
@@ -99,11 +99,28 @@ pub fn load_snapshot<S: Storage>(
             let is_same = blake3::hash(read.payload()).as_bytes() == &header.state_hash;
             if is_same { Ok(header) } else { Err(SnapshotFault::StateHash) }
         });
-        let restored = Exchange::from_canonical_state(read.payload(), name.sequence, hash_seed);
+        let restored = Exchange::from_canonical_state_by(read.payload(), name.sequence, hash_seed, &OnTwoThreads);
         (checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), restored)
     });
     let header = checked?;
     Ok(LoadedSnapshot { exchange: restored?, header })
+}
+
+/// Does one on a thread of its own while the other is done on this one.
+struct OnTwoThreads;
+
+impl Both for OnTwoThreads {
+    fn both<First: Send, Second: Send>(
+        &self,
+        first: impl FnOnce() -> First + Send,
+        second: impl FnOnce() -> Second + Send,
+    ) -> (First, Second) {
+        thread::scope(|scope| {
+            let second = scope.spawn(second);
+            let first = first();
+            (first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    }
 }
 
 /// Where reading begins: a snapshot, or the beginning of history.
