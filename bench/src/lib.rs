@@ -6,6 +6,7 @@
 //!                   ├► exchange     the whole exchange in line, and its replay     ◄─┴─ flows
 //!                   ├► throughput   the same commands through the pipeline: the same end state
 //!                   ├► overdrafts   the pipeline under attack
+//!                   ├► recovery     a wrong airdrop excised, a snapshot loaded
 //!                   └► memory       bytes per order, account, asset held
 //!                                   └► report: text, targets, JSON
 //! ```
@@ -20,6 +21,7 @@ pub mod exchange;
 pub mod flows;
 pub mod memory;
 pub mod overdrafts;
+pub mod recovery;
 pub mod report;
 pub mod rings;
 pub mod run;

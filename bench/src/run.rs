@@ -8,50 +8,104 @@ use crate::{
     exchange::Exchanges,
     memory,
     overdrafts::Overdrafts,
-    report::{Report, load_average},
+    recovery::{Excision, SnapshotLoad},
+    report::{Findings, Report, load_average},
     rings::Rings,
     throughput::Throughput,
 };
+
+/// Commands of the history that is excised from, and accounts of the state that is loaded, in a run of everything. Each
+/// alone is measured on ten times as much.
+const EXCISION_COMMANDS: u64 = 1_000_000;
+const SNAPSHOT_ACCOUNTS: u32 = 100_000;
+
+/// A part of a run.
+trait Measured {
+    /// Measures everything of it once.
+    fn round(&mut self) -> Result<()>;
+
+    /// The figures, and what of ours went wrong.
+    fn finish(self: Box<Self>) -> Findings;
+}
+
+/// What a part is, from its own two functions; a round that cannot fail is `Ok`.
+macro_rules! measured {
+    ($($part:ty: $round:expr;)+) => {$(
+        impl Measured for $part {
+            fn round(&mut self) -> Result<()> {
+                let round: fn(&mut Self) -> Result<()> = $round;
+                round(self)
+            }
+
+            fn finish(self: Box<Self>) -> Findings {
+                <$part>::finish(*self)
+            }
+        }
+    )+};
+}
+
+measured! {
+    Rings: |part| { part.round(); Ok(()) };
+    Books: |part| { part.round(); Ok(()) };
+    Exchanges: Self::round;
+    Throughput: Self::round;
+    Overdrafts: Self::round;
+    Excision: Self::round;
+    SnapshotLoad: Self::round;
+}
 
 /// Measures all that the settings ask for.
 ///
 /// # Errors
 /// When a run cannot be made at all. A run that ended wrongly is in [`Report::failures`].
 pub fn run(settings: &Settings) -> Result<Report> {
-    let wants = |part| settings.part == part || settings.part == Part::Peers;
     let load_before = load_average();
     // First, while nothing has been freed.
+    let wants = |part| settings.part == part || settings.part == Part::Peers;
     let memory = wants(Part::Memory).then(|| memory::measure(settings.memory_orders, settings.memory_accounts));
-    let mut exchanges = wants(Part::Exchange).then(|| Exchanges::new(settings)).transpose()?;
-    let mut throughput = wants(Part::Pipeline).then(|| Throughput::new(settings));
-    let mut overdrafts = wants(Part::Overdrafts).then(|| Overdrafts::new(settings));
-    let mut rings = wants(Part::Rings).then(|| Rings::new(settings));
-    let mut books = wants(Part::Books).then(|| Books::new(settings)).transpose()?;
-    for round in 1..=settings.rounds {
-        eprintln!("round {round} of {}", settings.rounds);
-        if let Some(exchanges) = &mut exchanges {
-            exchanges.round()?;
-        }
-        if let Some(throughput) = &mut throughput {
-            throughput.round()?;
-        }
-        if let Some(overdrafts) = &mut overdrafts {
-            overdrafts.round()?;
-        }
-        if let Some(rings) = &mut rings {
-            rings.round();
-        }
-        if let Some(books) = &mut books {
-            books.round();
-        }
+    let mut parts = parts(settings)?;
+    let rounds = if parts.is_empty() { 0 } else { settings.rounds };
+    for round in 1..=rounds {
+        eprintln!("round {round} of {rounds}");
+        parts.iter_mut().try_for_each(|part| part.round())?;
     }
-    let parts = [
-        rings.map(Rings::finish),
-        books.map(Books::finish),
-        exchanges.map(Exchanges::finish),
-        throughput.map(Throughput::finish),
-        overdrafts.map(Overdrafts::finish),
-        memory,
-    ];
-    Ok(Report::new(settings.rounds, load_before, parts.into_iter().flatten().collect()))
+    let findings = parts.into_iter().map(|part| part.finish()).chain(memory).collect();
+    Ok(Report::new(rounds, load_before, findings))
+}
+
+fn parts(settings: &Settings) -> Result<Vec<Box<dyn Measured>>> {
+    let wants = |part| settings.part == part || settings.part == Part::Peers;
+    let mut parts: Vec<Box<dyn Measured>> = Vec::new();
+    if wants(Part::Rings) {
+        parts.push(Box::new(Rings::new(settings)));
+    }
+    if wants(Part::Books) {
+        parts.push(Box::new(Books::new(settings)?));
+    }
+    if wants(Part::Exchange) {
+        parts.push(Box::new(Exchanges::new(settings)?));
+    }
+    if wants(Part::Pipeline) {
+        parts.push(Box::new(Throughput::new(settings)));
+    }
+    if wants(Part::Overdrafts) {
+        parts.push(Box::new(Overdrafts::new(settings)));
+    }
+    let excision = match settings.part {
+        Part::Excision(size) => Some(size.history),
+        Part::Peers => Some(EXCISION_COMMANDS.min(settings.commands as u64)),
+        _ => None,
+    };
+    if let Some(commands) = excision {
+        parts.push(Box::new(Excision::new(settings, commands)?));
+    }
+    let snapshot = match settings.part {
+        Part::Snapshot(size) => Some(size.accounts),
+        Part::Peers => Some(SNAPSHOT_ACCOUNTS.min(settings.commands as u32)),
+        _ => None,
+    };
+    if let Some(accounts) = snapshot {
+        parts.push(Box::new(SnapshotLoad::new(settings, accounts)?));
+    }
+    Ok(parts)
 }
