@@ -6,7 +6,6 @@
 mod limitbook;
 mod lobster;
 mod matchcore;
-mod nanobook;
 mod orderbook_rs;
 mod reprise;
 mod run;
@@ -88,10 +87,7 @@ impl Books {
     pub fn round(&mut self) {
         for Comparison { flow, cases } in &mut self.comparisons {
             for case in cases.iter_mut().filter(|case| case.error.is_none()) {
-                let t = std::time::Instant::now();
-                let r = (case.run)(flow);
-                eprintln!("{} {} {:?}", flow.name, case.book, t.elapsed());
-                match r {
+                match (case.run)(flow) {
                     Ok(run) => case.runs.push(run),
                     Err(error) => case.error = Some(error),
                 }
@@ -183,7 +179,6 @@ fn cases() -> Vec<Case> {
         ),
         case("rust_ob", "decimals", peer::<rust_ob::RustObBook>, ""),
         case("lobster", "", peer::<lobster::LobsterBook>, ""),
-        case("nanobook", "", peer::<nanobook::NanobookBook>, ""),
         case(
             "limitbook",
             "decimals",

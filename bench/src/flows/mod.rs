@@ -86,7 +86,6 @@ impl Flow {
     /// A flow of these commands, run through the naive book.
     #[must_use]
     pub fn new(name: &str, what: &str, commands: Vec<BookCommand>, setup: usize, accounts: u32) -> Self {
-        eprintln!("made {name} {:?}", std::time::SystemTime::now());
         let (expected, book) = naive::trades_of(&commands, setup, |_| true);
         let (expected_without_reductions, _) = naive::trades_of(&commands, setup, |command| !command.is_reduction());
         let timed = &commands[setup..];
