@@ -61,7 +61,8 @@ pub fn open_exchange<S: Storage>(
                 return Err(error);
             }
         };
-        for command in &batch {
+        for (index, command) in batch.iter().enumerate() {
+            exchange.look_ahead(|distance| batch.get(index + distance).map(|later| (later.sequence, &later.command)));
             if let Err(source) = step(&mut exchange, command, &mut NoEvents, &epochs) {
                 drop(reading.into_reader());
                 return Err(OpenError::Epoch { sequence: command.sequence, source });
