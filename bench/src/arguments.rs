@@ -18,7 +18,7 @@ pub struct Arguments {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum Part {
     /// Everything below in one run, its rounds interleaved; the default.
-    Throughput,
+    Peers,
     /// The exchange alone: in line, durable, reopened.
     Exchange,
     /// The exchange under attack by accounts that always overdraw.
@@ -27,6 +27,26 @@ pub enum Part {
     Rings,
     /// The book and its peers.
     Books,
+    /// What it takes to excise a wrong airdrop from a history, beside replaying it.
+    Excision(ExcisionSize),
+    /// How fast a snapshot is loaded.
+    Snapshot(SnapshotSize),
+}
+
+/// How much history there is to excise from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct ExcisionSize {
+    /// How many commands the history has after its setup.
+    #[arg(long, default_value = "10000000")]
+    pub history: u64,
+}
+
+/// How large a state is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct SnapshotSize {
+    /// How many accounts, each with five assets and three open orders.
+    #[arg(long, default_value = "1000000", value_parser = clap::value_parser!(u32).range(10..=10_000_000))]
+    pub accounts: u32,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -81,7 +101,7 @@ impl Arguments {
     pub fn settings(&self) -> Settings {
         let options = &self.options;
         Settings {
-            part: self.part.unwrap_or(Part::Throughput),
+            part: self.part.unwrap_or(Part::Peers),
             rounds: options.rounds.get(),
             commands: options.commands.get(),
             book_commands: options.book_commands.get(),

@@ -1,29 +1,52 @@
 //! One run: all that was asked for, in interleaved rounds, so that what disturbs the machine disturbs everything alike.
 
 use anyhow::Result;
-use gateway_sim::machine::{COMMIT, Machine};
 
 use crate::{
     arguments::{Part, Settings},
     books::Books,
     overdrafts::Overdrafts,
+    recovery::{Excision, SnapshotLoad},
     report::{Report, load_average},
     rings::Rings,
     throughput::Throughput,
 };
+
+/// Commands of the history that is excised from, and accounts of the state that is loaded, in a run of everything. Each
+/// alone is measured on ten times as much.
+const EXCISION_COMMANDS: u64 = 1_000_000;
+const SNAPSHOT_ACCOUNTS: u32 = 100_000;
 
 /// Measures all that the settings ask for.
 ///
 /// # Errors
 /// When a run cannot be made at all. A run that ended wrongly is in [`Report::failures`].
 pub fn run(settings: &Settings) -> Result<Report> {
-    let wants = |part| settings.part == part || settings.part == Part::Throughput;
+    let wants = |part| settings.part == part || settings.part == Part::Peers;
     let load_before = load_average();
     let mut throughput = wants(Part::Exchange).then(|| Throughput::new(settings));
     let mut overdrafts = wants(Part::Overdrafts).then(|| Overdrafts::new(settings));
     let mut rings = wants(Part::Rings).then(|| Rings::new(settings));
     let mut books = wants(Part::Books).then(|| Books::new(settings));
+    let excision = match settings.part {
+        Part::Excision(size) => Some(size.history),
+        Part::Peers => Some(EXCISION_COMMANDS.min(settings.commands as u64)),
+        _ => None,
+    };
+    let mut excision = excision.map(|commands| Excision::new(settings, commands)).transpose()?;
+    let snapshot = match settings.part {
+        Part::Snapshot(size) => Some(size.accounts),
+        Part::Peers => Some(SNAPSHOT_ACCOUNTS.min(settings.commands as u32)),
+        _ => None,
+    };
+    let mut snapshot = snapshot.map(|accounts| SnapshotLoad::new(settings, accounts)).transpose()?;
     for _ in 0..settings.rounds {
+        if let Some(excision) = &mut excision {
+            excision.round()?;
+        }
+        if let Some(snapshot) = &mut snapshot {
+            snapshot.round()?;
+        }
         if let Some(throughput) = &mut throughput {
             throughput.round()?;
         }
@@ -37,21 +60,13 @@ pub fn run(settings: &Settings) -> Result<Report> {
             books.round();
         }
     }
-    let mut sections = Vec::new();
-    let mut failures = Vec::new();
-    let overdrafts = overdrafts.map(Overdrafts::finish);
-    let parts = [throughput.map(Throughput::finish), overdrafts, rings.map(Rings::finish), books.map(Books::finish)];
-    for (part_sections, part_failures) in parts.into_iter().flatten() {
-        sections.extend(part_sections);
-        failures.extend(part_failures);
-    }
-    Ok(Report {
-        machine: Machine::current(),
-        commit: COMMIT.to_owned(),
-        rounds: settings.rounds,
-        load_average_before: load_before,
-        load_average_after: load_average(),
-        sections,
-        failures,
-    })
+    let parts = [
+        throughput.map(Throughput::finish),
+        overdrafts.map(Overdrafts::finish),
+        rings.map(Rings::finish),
+        books.map(Books::finish),
+        excision.map(Excision::finish),
+        snapshot.map(SnapshotLoad::finish),
+    ];
+    Ok(Report::new(settings.rounds, load_before, parts.into_iter().flatten().collect()))
 }

@@ -8,7 +8,7 @@
 
 use super::{Exchange, Matcher, Risk, book::BookSide, ledger::Ledger, orders::Orders};
 use crate::{
-    command::Command,
+    command::{Command, SequencedCommand},
     types::{AccountId, OrderId, Price, Sequence, Side},
 };
 
@@ -34,7 +34,7 @@ impl Exchange {
     /// # let batch = [SequencedCommand { sequence: Sequence(1), time, cause, command: Command::CreateAccount { account } }];
     /// let mut exchange = Exchange::new();
     /// for (index, next) in batch.iter().enumerate() {
-    ///     exchange.look_ahead(|distance| batch.get(index + distance).map(|later| (later.sequence, &later.command)));
+    ///     exchange.look_ahead_in(&batch, index);
     ///     exchange.apply(next.sequence, next.time, &next.command, &mut NoEvents);
     /// }
     /// ```
@@ -44,6 +44,12 @@ impl Exchange {
         if self.matcher.orders.len() > ORDERS_IN_CACHE || ledger.accounts_at_most() > ACCOUNTS_IN_CACHE {
             self.matcher.look_ahead_with(Some(ledger), upcoming);
         }
+    }
+
+    /// As [`look_ahead`](Self::look_ahead), for a batch of which the command at `index` is the next.
+    #[inline]
+    pub fn look_ahead_in(&self, batch: &[SequencedCommand], index: usize) {
+        self.look_ahead(|distance| batch.get(index + distance).map(|later| (later.sequence, &later.command)));
     }
 }
 

@@ -62,7 +62,7 @@ pub fn open_exchange<S: Storage>(
             }
         };
         for (index, command) in batch.iter().enumerate() {
-            exchange.look_ahead(|distance| batch.get(index + distance).map(|later| (later.sequence, &later.command)));
+            exchange.look_ahead_in(&batch, index);
             if let Err(source) = step(&mut exchange, command, &mut NoEvents, &epochs) {
                 drop(reading.into_reader());
                 return Err(OpenError::Epoch { sequence: command.sequence, source });
