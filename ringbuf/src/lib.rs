@@ -15,7 +15,7 @@
 //! - [`broadcast`]: one producer, several consumers that each read every item in place, some behind others.
 //! - [`WaitStrategy`], [`Signal`] and [`Waiter`]: what a poller does when it finds nothing to do.
 //! - [`Cursor`]: one number with one writer and many readers.
-//! - [`prefetch_read`] and its relatives: hints to the processor.
+//! - [`prefetch_read`] and its relatives: hints to the processor. [`advise_huge_pages`]: one to the operating system.
 //!
 //! The rings themselves never wait and never wake anyone: a full or empty ring is an answer, and the
 //! caller chooses what to do with it.
@@ -23,6 +23,7 @@
 
 pub mod broadcast;
 mod cursor;
+mod huge_pages;
 mod prefetch;
 mod slots;
 pub mod spsc;
@@ -30,6 +31,7 @@ mod sync;
 mod wait;
 
 pub use cursor::{Cursor, CursorReader};
+pub use huge_pages::advise_huge_pages;
 pub use prefetch::{prefetch_read, prefetch_slice_index, prefetch_write};
 pub use slots::CapacityError;
 pub use wait::{CloseOnDrop, ParseWaitStrategyError, Signal, WaitStrategy, Waiter};

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::{
     Exchange, MatchSink, Matcher, Settlement,
     matcher::{Market, carry_over, fees, market_mut},
-    orders::Order,
+    orders::{Order, Traded},
 };
 use crate::{
     event::{CancelReason, Event},
@@ -178,16 +178,17 @@ impl Matcher {
     /// One fill between the bid and the ask in these slots, as much as both have.
     fn cross(&mut self, bid: u32, ask: u32, price: Price, sink: &mut impl MatchSink) -> Quantity {
         let (mut buy, mut sell) = (self.orders.get(bid).clone(), self.orders.get(ask).clone());
+        let (mut buy_traded, mut sell_traded) = (self.orders.traded(bid), self.orders.traded(ask));
         let market = market_mut(&mut self.markets, buy.market);
         let spec = market.spec;
         let quantity = buy.remaining.min(sell.remaining);
         let notional = spec.notional(price, quantity).expect("the buyer's limit is not below the price");
         let base_amount = spec.base_amount(quantity).expect("an open order's quantity was checked");
-        let hold_before = buy.hold(&spec).0;
+        let hold_before = buy.hold(&buy_traded, &spec).0;
 
         let buyer_takes = buy.id > sell.id;
-        let (buyer_rate, buyer_due) = due(&mut buy, buyer_takes, notional, u64::MAX);
-        let (seller_rate, seller_due) = due(&mut sell, !buyer_takes, notional, notional.0);
+        let (buyer_rate, buyer_due) = due(&buy, &mut buy_traded, buyer_takes, notional, u64::MAX);
+        let (seller_rate, seller_due) = due(&sell, &mut sell_traded, !buyer_takes, notional, notional.0);
         let (buyer_fee, seller_fee) = if buyer_takes {
             fees(buyer_rate, buyer_due, seller_rate, seller_due)
         } else {
@@ -197,16 +198,17 @@ impl Matcher {
         buy.remaining.0 -= quantity.0;
         sell.remaining.0 -= quantity.0;
         let paid = notional.0 + buyer_fee.max(0).unsigned_abs();
-        let released = Amount(hold_before - paid - buy.hold(&spec).0);
+        let released = Amount(hold_before - paid - buy.hold(&buy_traded, &spec).0);
 
-        for (slot, order) in [(bid, &buy), (ask, &sell)] {
+        for (slot, order, traded) in [(bid, &buy, &buy_traded), (ask, &sell, &sell_traded)] {
             let side = market.side_mut(order.side);
             if order.remaining.is_zero() {
                 side.unlink(&mut self.orders, slot);
                 self.orders.remove(slot);
             } else {
                 side.shrink(order.level, quantity);
-                *self.orders.get_mut(slot) = order.clone();
+                self.orders.get_mut(slot).remaining = order.remaining;
+                self.orders.set_traded(slot, traded);
             }
         }
         sink.settle(Settlement::Fill {
@@ -242,14 +244,14 @@ impl Matcher {
 }
 
 /// What an order's rate and carry say is due for `notional` more, in the role it has; counts it.
-fn due(order: &mut Order, takes: bool, notional: Amount, most: u64) -> (FeeRate, u64) {
-    let (rate, traded, carry) = if takes {
-        (order.taker_rate, &mut order.taker_notional, &mut order.taker_carry)
+fn due(order: &Order, traded: &mut Traded, takes: bool, notional: Amount, most: u64) -> (FeeRate, u64) {
+    let (rate, before, carry) = if takes {
+        (order.taker_rate, &mut traded.taker_notional, &mut traded.taker_carry)
     } else {
-        (order.maker_rate, &mut order.maker_notional, &mut order.maker_carry)
+        (order.maker_rate, &mut traded.maker_notional, &mut traded.maker_carry)
     };
-    let by_the_rate = rate.fee_floor(Amount(*traded + notional.0)) - rate.fee_floor(Amount(*traded));
-    *traded += notional.0;
+    let by_the_rate = rate.fee_floor(Amount(*before + notional.0)) - rate.fee_floor(Amount(*before));
+    *before += notional.0;
     let due = if rate.0 >= 0 { carry_over(by_the_rate, carry, most) } else { by_the_rate };
     (rate, due)
 }

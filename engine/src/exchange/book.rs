@@ -3,18 +3,31 @@
 use super::{
     levels::PriceLevels,
     orders::{NONE, Orders},
+    slab::Slab,
 };
 use crate::types::{Price, Quantity, Side};
 
 /// All orders at one price.
 #[derive(Clone, Debug)]
+#[repr(align(32))]
 pub(super) struct Level {
     pub(super) price: Price,
     /// The sum of what is open.
     pub(super) quantity: Quantity,
     pub(super) orders: u32,
     pub(super) oldest: u32,
+    /// Of a level that is not in use, the next such.
     newest: u32,
+}
+
+const _: () = assert!(size_of::<Level>() == 32, "two levels share a cache line");
+
+impl Level {
+    /// The order that came last.
+    #[inline]
+    pub(super) const fn newest(&self) -> u32 {
+        self.newest
+    }
 }
 
 /// The bids or the asks of a market.
@@ -22,20 +35,23 @@ pub(super) struct Level {
 pub(super) struct BookSide {
     side: Side,
     by_price: PriceLevels,
-    levels: Vec<Level>,
-    free: Vec<u32>,
+    levels: Slab<Level>,
+    /// The level that is not in use to be taken next, and how many are in use.
+    free: u32,
+    used: u32,
     best: u32,
 }
 
 impl BookSide {
     pub(super) fn new(side: Side) -> Self {
-        Self { side, by_price: PriceLevels::default(), levels: Vec::new(), free: Vec::new(), best: NONE }
+        let (by_price, levels) = (PriceLevels::default(), Slab::default());
+        Self { side, by_price, levels, free: NONE, used: 0, best: NONE }
     }
 
     /// The level at the best price: the highest bid, the lowest ask.
     #[inline]
     pub(super) fn best(&self) -> Option<&Level> {
-        if self.best == NONE { None } else { Some(&self.levels[self.best as usize]) }
+        if self.best == NONE { None } else { Some(self.levels.get(self.best)) }
     }
 
     /// Whether an order of the other side with this limit would trade here.
@@ -55,9 +71,7 @@ impl BookSide {
 
     /// The levels from the best price on.
     pub(super) fn levels(&self) -> impl Iterator<Item = &Level> {
-        std::iter::successors(self.best(), |level| {
-            self.worse_than(level.price).map(|index| &self.levels[index as usize])
-        })
+        std::iter::successors(self.best(), |level| self.worse_than(level.price).map(|index| self.levels.get(index)))
     }
 
     /// The slots of the orders, best price first and at a price the oldest first.
@@ -70,12 +84,24 @@ impl BookSide {
         })
     }
 
+    /// The level at a price.
+    #[inline]
+    pub(super) fn level_for(&self, price: Price) -> Option<&Level> {
+        self.by_price.look_up(price).map(|index| self.levels.get(index))
+    }
+
+    /// The level in this place, in use or not.
+    #[inline]
+    pub(super) fn level(&self, index: u32) -> Option<&Level> {
+        self.levels.try_get(index)
+    }
+
     /// Puts the order in `slot` at the end of its price's queue.
     #[inline]
     pub(super) fn append(&mut self, orders: &mut Orders, slot: u32) {
         let (price, remaining) = (orders.get(slot).price, orders.get(slot).remaining);
         let index = self.level_at(price);
-        let level = &mut self.levels[index as usize];
+        let level = self.levels.get_mut(index);
         let order = orders.get_mut(slot);
         (order.level, order.older, order.newer) = (index, level.newest, NONE);
         if level.newest == NONE {
@@ -93,7 +119,7 @@ impl BookSide {
     pub(super) fn unlink(&mut self, orders: &mut Orders, slot: u32) {
         let order = orders.get(slot);
         let (index, older, newer, remaining) = (order.level, order.older, order.newer, order.remaining);
-        let level = &mut self.levels[index as usize];
+        let level = self.levels.get_mut(index);
         level.quantity.0 -= remaining.0;
         level.orders -= 1;
         if level.orders == 0 {
@@ -115,30 +141,30 @@ impl BookSide {
     /// The order of a level became smaller by `quantity`.
     #[inline]
     pub(super) fn shrink(&mut self, level: u32, quantity: Quantity) {
-        self.levels[level as usize].quantity.0 -= quantity.0;
+        self.levels.get_mut(level).quantity.0 -= quantity.0;
     }
 
     #[inline]
     fn level_at(&mut self, price: Price) -> u32 {
-        if self.best != NONE && self.levels[self.best as usize].price == price {
+        if self.best != NONE && self.levels.get(self.best).price == price {
             return self.best;
         }
         if let Some(index) = self.by_price.get(price) {
             return index;
         }
         let level = Level { price, quantity: Quantity::ZERO, orders: 0, oldest: NONE, newest: NONE };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.levels[index as usize] = level;
-                index
-            }
-            None => {
-                self.levels.push(level);
-                u32::try_from(self.levels.len() - 1).expect("fewer levels than orders")
-            }
+        let index = self.free;
+        let index = if index == NONE {
+            self.levels.push(level)
+        } else {
+            let vacant = self.levels.get_mut(index);
+            self.free = vacant.newest;
+            *vacant = level;
+            index
         };
+        self.used += 1;
         self.by_price.insert(price, index);
-        let is_best = self.best == NONE || !self.is_within(self.levels[self.best as usize].price, price);
+        let is_best = self.best == NONE || !self.is_within(self.levels.get(self.best).price, price);
         if is_best {
             self.best = index;
         }
@@ -146,9 +172,11 @@ impl BookSide {
     }
 
     fn remove_level(&mut self, index: u32) {
-        let price = self.levels[index as usize].price;
+        let level = self.levels.get_mut(index);
+        let price = level.price;
+        level.newest = std::mem::replace(&mut self.free, index);
+        self.used -= 1;
         self.by_price.remove(price);
-        self.free.push(index);
         if index == self.best {
             self.best = self.worse_than(price).unwrap_or(NONE);
         }
@@ -191,7 +219,7 @@ impl BookSide {
             }
             count += in_queue as usize;
         }
-        if self.levels.len() - self.free.len() != self.levels().count() {
+        if self.used as usize != self.levels().count() {
             return Err(format!("{} levels are lost", self.side));
         }
         Ok(count)

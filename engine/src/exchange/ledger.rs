@@ -6,11 +6,14 @@
 
 use std::collections::BTreeMap;
 
+use super::slab::Slab;
 use crate::types::{AccountId, Amount, AssetId};
 
 /// Accounts are kept in pages of this many, made when the first account of a page is created.
-const PAGE_ACCOUNTS: usize = 1 << PAGE_BITS;
+const PAGE_ACCOUNTS: u32 = 1 << PAGE_BITS;
 const PAGE_BITS: u32 = 10;
+/// No page.
+const NONE: u32 = u32::MAX;
 
 /// What an account has of one asset, in minor units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,9 +32,16 @@ struct Entry {
     asset: AssetId,
 }
 
-/// An account's own record. The balances are in a chunk of the arena.
+/// How many balances an account's own record has room for: most accounts trade in one market.
+const INLINE: usize = 2;
+
+/// An account's own record, one cache line. The balances of its first assets are in it, the others in a chunk of the
+/// arena.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 pub(super) struct Account {
+    available: [u64; INLINE],
+    held: [u64; INLINE],
     /// The last sequence of the account's own commands that the matcher may still be settling.
     pub(super) in_flight_until: u64,
     /// The markets, by number modulo 64, in which the account may have open orders.
@@ -39,41 +49,84 @@ pub(super) struct Account {
     /// How many open orders the account has at the most.
     pub(super) open_orders_max: u32,
     chunk: u32,
+    assets: [AssetId; INLINE],
+    /// How many balances there are in all.
     entries: u16,
     chunk_class: u8,
-    exists: bool,
-    pub(super) suspended: bool,
-    /// Whether it owes anything; what, is told by the ledger's debts.
-    owes: bool,
+    /// [`EXISTS`], [`SUSPENDED`], [`OWES`].
+    flags: u8,
 }
 
+const _: () = assert!(size_of::<Account>() == 64, "an account is one cache line");
+
+const EXISTS: u8 = 1;
+const SUSPENDED: u8 = 2;
+/// It owes something; what, is told by the ledger's debts.
+const OWES: u8 = 4;
+
 const VACANT: Account = Account {
+    available: [0; INLINE],
+    held: [0; INLINE],
     in_flight_until: 0,
     market_groups: 0,
     open_orders_max: 0,
     chunk: 0,
+    assets: [AssetId(0); INLINE],
     entries: 0,
     chunk_class: 0,
-    exists: false,
-    suspended: false,
-    owes: false,
+    flags: 0,
 };
 
 impl Account {
     /// Whether the account may order, transfer and withdraw: it is not suspended and owes nothing.
     #[inline]
     pub(super) const fn is_active(&self) -> bool {
-        !self.suspended && !self.owes
+        self.flags & (SUSPENDED | OWES) == 0
+    }
+
+    /// Whether it is suspended.
+    #[inline]
+    pub(super) const fn is_suspended(&self) -> bool {
+        self.flags & SUSPENDED != 0
+    }
+
+    /// Suspends it, or lifts that.
+    pub(super) const fn set_suspended(&mut self, suspended: bool) {
+        self.set(SUSPENDED, suspended);
+    }
+
+    const fn set(&mut self, flag: u8, on: bool) {
+        self.flags = if on { self.flags | flag } else { self.flags & !flag };
+    }
+
+    #[inline]
+    const fn exists(&self) -> bool {
+        self.flags & EXISTS != 0
+    }
+
+    /// Which of the balances in the record is of this asset.
+    #[inline]
+    fn inline_place(&self, asset: AssetId) -> Option<usize> {
+        (0..INLINE).find(|&place| self.assets[place] == asset && place < usize::from(self.entries))
+    }
+
+    /// Where in the arena the other balances are.
+    #[inline]
+    fn chunk_range(&self) -> std::ops::Range<usize> {
+        self.chunk as usize..self.chunk as usize + usize::from(self.entries).saturating_sub(INLINE)
     }
 }
 
 /// All balances.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
-    pages: Vec<Option<Box<[Account; PAGE_ACCOUNTS]>>>,
+    /// By account number, without its lower bits: which page it is on, or [`NONE`].
+    pages: Vec<u32>,
+    /// Page by page, in the order in which they were made.
+    records: Slab<Account>,
     /// The numbers of the pages that there are, ascending: account ids may lie far apart.
     used_pages: Vec<u32>,
-    /// The chunks of all accounts: class `c` has `4 << c` entries; class 0 of no chunk is told by `entries == 0`.
+    /// The chunks of all accounts: class `c` has `2 << c` entries. Whose balances all fit their record has none.
     arena: Vec<Entry>,
     /// Chunks given back when an account outgrew them, by class.
     free_chunks: Vec<Vec<u32>>,
@@ -87,57 +140,72 @@ impl Ledger {
     /// The account, if it was created.
     #[inline]
     pub(super) fn account(&self, account: AccountId) -> Option<&Account> {
-        let page = self.pages.get((account.0 >> PAGE_BITS) as usize)?.as_ref()?;
-        let record = &page[account.0 as usize & (PAGE_ACCOUNTS - 1)];
-        record.exists.then_some(record)
+        let record = self.records.get(self.record_of(account)?);
+        record.exists().then_some(record)
     }
 
     /// The account, if it was created.
     #[inline]
     pub(super) fn account_mut(&mut self, account: AccountId) -> Option<&mut Account> {
-        let page = self.pages.get_mut((account.0 >> PAGE_BITS) as usize)?.as_mut()?;
-        let record = &mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)];
-        record.exists.then_some(record)
+        let record = self.records.get_mut(self.record_of(account)?);
+        record.exists().then_some(record)
+    }
+
+    /// Where an account is, or would be.
+    #[inline]
+    pub(super) fn account_place(&self, account: AccountId) -> Option<&Account> {
+        self.records.try_get(self.record_of(account)?)
+    }
+
+    /// The number of the account's record, if its page is there.
+    #[inline]
+    fn record_of(&self, account: AccountId) -> Option<u32> {
+        let page = *self.pages.get((account.0 >> PAGE_BITS) as usize)?;
+        (page != NONE).then_some(page << PAGE_BITS | account.0 & (PAGE_ACCOUNTS - 1))
+    }
+
+    /// How many accounts there is room for without another page.
+    #[inline]
+    pub(super) fn accounts_at_most(&self) -> usize {
+        self.records.len() as usize
     }
 
     /// Creates an account.
     pub(super) fn create_account(&mut self, account: AccountId) {
-        let page = (account.0 >> PAGE_BITS) as usize;
+        let number = account.0 >> PAGE_BITS;
+        let page = number as usize;
         if page >= self.pages.len() {
-            self.pages.resize_with(page + 1, || None);
+            self.pages.resize(page + 1, NONE);
         }
-        if self.pages[page].is_none() {
-            let number = account.0 >> PAGE_BITS;
+        if self.pages[page] == NONE {
+            self.pages[page] = self.records.len() >> PAGE_BITS;
             let place = self.used_pages.partition_point(|&used| used < number);
             self.used_pages.insert(place, number);
+            for _ in 0..PAGE_ACCOUNTS {
+                self.records.push(VACANT);
+            }
         }
-        let page = self.pages[page].get_or_insert_with(|| Box::new([VACANT; PAGE_ACCOUNTS]));
-        let record = &mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)];
-        assert!(!record.exists, "an account is created once");
-        record.exists = true;
+        let record = self.record_of(account).expect("its page was made");
+        let record = self.records.get_mut(record);
+        assert!(!record.exists(), "an account is created once");
+        record.set(EXISTS, true);
     }
 
     /// All accounts, ids ascending.
     pub(super) fn accounts(&self) -> impl Iterator<Item = (AccountId, &Account)> {
-        self.used_pages.iter().flat_map(|&page| {
-            let records = self.pages[page as usize].iter().flat_map(|records| records.iter());
-            let ids = (0..).map(move |index: u32| AccountId(page << PAGE_BITS | index));
-            ids.zip(records).filter(|(_, record)| record.exists)
-        })
+        let ids =
+            self.used_pages.iter().flat_map(|&page| (0..PAGE_ACCOUNTS).map(move |index| page << PAGE_BITS | index));
+        ids.filter_map(|id| self.account(AccountId(id)).map(|record| (AccountId(id), record)))
     }
 
     /// No account counts an open order any more.
     pub(super) fn forget_open_orders(&mut self) {
-        for records in self.pages.iter_mut().flatten() {
-            records.iter_mut().for_each(|record| (record.open_orders_max, record.market_groups) = (0, 0));
-        }
+        self.records.iter_mut().for_each(|record| (record.open_orders_max, record.market_groups) = (0, 0));
     }
 
     /// No command is on its way any more.
     pub(super) fn forget_what_is_in_flight(&mut self) {
-        for records in self.pages.iter_mut().flatten() {
-            records.iter_mut().for_each(|record| record.in_flight_until = 0);
-        }
+        self.records.iter_mut().for_each(|record| record.in_flight_until = 0);
     }
 
     /// Opens the books of an asset; ids may leave gaps.
@@ -152,7 +220,10 @@ impl Ledger {
     #[inline]
     pub(super) fn balance(&self, account: AccountId, asset: AssetId) -> Balance {
         let Some(record) = self.account(account) else { return Balance::default() };
-        self.entries(record).iter().find(|entry| entry.asset == asset).map_or_else(Balance::default, |entry| Balance {
+        if let Some(place) = record.inline_place(asset) {
+            return Balance { available: Amount(record.available[place]), held: Amount(record.held[place]) };
+        }
+        self.chunk(record).iter().find(|entry| entry.asset == asset).map_or_else(Balance::default, |entry| Balance {
             available: Amount(entry.available),
             held: Amount(entry.held),
         })
@@ -160,9 +231,13 @@ impl Ledger {
 
     /// An account's balances that are not zero, assets ascending.
     pub(super) fn balances(&self, record: &Account) -> Vec<(AssetId, Balance)> {
-        let mut balances: Vec<_> = self
-            .entries(record)
-            .iter()
+        let inline = (0..INLINE.min(usize::from(record.entries))).map(|place| Entry {
+            available: record.available[place],
+            held: record.held[place],
+            asset: record.assets[place],
+        });
+        let mut balances: Vec<_> = inline
+            .chain(self.chunk(record).iter().copied())
             .filter(|entry| entry.available != 0 || entry.held != 0)
             .map(|entry| (entry.asset, Balance { available: Amount(entry.available), held: Amount(entry.held) }))
             .collect();
@@ -218,7 +293,7 @@ impl Ledger {
 
     /// Available pays `amount` of what the account owes.
     pub(super) fn set_off(&mut self, account: AccountId, asset: AssetId, amount: Amount) {
-        take(&mut self.entry(account, asset).available, amount.0);
+        take(self.balance_mut(account, asset).0, amount.0);
         self.system[usize::from(asset.0)][RECEIVABLES] += i128::from(amount.0);
         let owed = self.owed(account, asset).checked_sub(amount).expect("no more is set off than is owed");
         self.set_debt(account, asset, owed);
@@ -231,18 +306,18 @@ impl Ledger {
             self.debts.insert((account, asset), amount);
         }
         let owes = self.debts.range((account, AssetId(0))..=(account, AssetId(u16::MAX))).next().is_some();
-        self.account_mut(account).expect("a debtor exists").owes = owes;
+        self.account_mut(account).expect("a debtor exists").set(OWES, owes);
     }
 
     /// Available grows by what the system account at `source` pays.
     pub(super) fn pay(&mut self, source: usize, account: AccountId, asset: AssetId, amount: Amount) {
         self.system[usize::from(asset.0)][source] -= i128::from(amount.0);
-        add(&mut self.entry(account, asset).available, amount.0);
+        add(self.balance_mut(account, asset).0, amount.0);
     }
 
     /// Available pays the system account at `to`.
     pub(super) fn take_back(&mut self, to: usize, account: AccountId, asset: AssetId, amount: Amount) {
-        take(&mut self.entry(account, asset).available, amount.0);
+        take(self.balance_mut(account, asset).0, amount.0);
         self.system[usize::from(asset.0)][to] += i128::from(amount.0);
     }
 
@@ -261,66 +336,63 @@ impl Ledger {
 
     /// Sets what an account has of an asset.
     pub(super) fn restore_balance(&mut self, account: AccountId, asset: AssetId, balance: Balance) {
-        let entry = self.entry(account, asset);
-        (entry.available, entry.held) = (balance.available.0, balance.held.0);
+        let (available, held) = self.balance_mut(account, asset);
+        (*available, *held) = (balance.available.0, balance.held.0);
     }
 
     /// Lets `amount` in from outside: available grows.
     pub(super) fn deposit(&mut self, account: AccountId, asset: AssetId, amount: Amount) {
         self.system[usize::from(asset.0)][EXTERNAL] -= i128::from(amount.0);
-        add(&mut self.entry(account, asset).available, amount.0);
+        add(self.balance_mut(account, asset).0, amount.0);
     }
 
     /// Lets held `amount` out.
     pub(super) fn withdraw_held(&mut self, account: AccountId, asset: AssetId, amount: Amount) {
-        take(&mut self.entry(account, asset).held, amount.0);
+        take(self.balance_mut(account, asset).1, amount.0);
         self.system[usize::from(asset.0)][EXTERNAL] += i128::from(amount.0);
     }
 
     /// Moves available from one account to another.
     pub(super) fn transfer(&mut self, from: AccountId, to: AccountId, asset: AssetId, amount: Amount) {
-        take(&mut self.entry(from, asset).available, amount.0);
-        add(&mut self.entry(to, asset).available, amount.0);
+        take(self.balance_mut(from, asset).0, amount.0);
+        add(self.balance_mut(to, asset).0, amount.0);
     }
 
     /// Available becomes held.
     #[inline]
     pub(super) fn hold(&mut self, account: AccountId, asset: AssetId, amount: Amount) {
-        let entry = self.entry(account, asset);
-        take(&mut entry.available, amount.0);
-        add(&mut entry.held, amount.0);
+        let (available, held) = self.balance_mut(account, asset);
+        take(available, amount.0);
+        add(held, amount.0);
     }
 
     /// If available covers `amount`, makes it held; else changes nothing and gives what is available.
     #[inline]
     pub(super) fn try_hold(&mut self, account: AccountId, asset: AssetId, amount: Amount) -> Result<(), Amount> {
-        let record = *self.account(account).expect("an account that was looked up");
-        let range = record.chunk as usize..record.chunk as usize + usize::from(record.entries);
-        let entry = self.arena[range].iter_mut().find(|entry| entry.asset == asset);
-        let Some(entry) = entry else { return Err(Amount(0)) };
-        if entry.available < amount.0 {
-            return Err(Amount(entry.available));
+        let Some((available, held)) = self.existing_balance_mut(account, asset) else { return Err(Amount(0)) };
+        if *available < amount.0 {
+            return Err(Amount(*available));
         }
-        entry.available -= amount.0;
-        add(&mut entry.held, amount.0);
+        *available -= amount.0;
+        add(held, amount.0);
         Ok(())
     }
 
     /// Held becomes available.
     #[inline]
     pub(super) fn release(&mut self, account: AccountId, asset: AssetId, amount: Amount) {
-        let entry = self.entry(account, asset);
-        take(&mut entry.held, amount.0);
-        add(&mut entry.available, amount.0);
+        let (available, held) = self.balance_mut(account, asset);
+        take(held, amount.0);
+        add(available, amount.0);
     }
 
     /// Applies changes to one balance: `spent` leaves held, `released` moves from held to available, `gained` is
     /// new in available.
     #[inline]
     pub(super) fn settle(&mut self, account: AccountId, asset: AssetId, spent: u64, released: u64, gained: u64) {
-        let entry = self.entry(account, asset);
-        take(&mut entry.held, spent + released);
-        add(&mut entry.available, released + gained);
+        let (available, held) = self.balance_mut(account, asset);
+        take(held, spent + released);
+        add(available, released + gained);
     }
 
     /// Fees earned in an asset, from balances that have just paid them.
@@ -329,56 +401,75 @@ impl Ledger {
         self.system[usize::from(asset.0)][FEES] += i128::from(amount);
     }
 
+    /// The balances that are not in the account's own record.
     #[inline]
-    fn entries(&self, record: &Account) -> &[Entry] {
-        &self.arena[record.chunk as usize..record.chunk as usize + usize::from(record.entries)]
+    fn chunk(&self, record: &Account) -> &[Entry] {
+        &self.arena[record.chunk_range()]
     }
 
-    /// The balance of an asset, made if the account never had any.
+    /// Available and held of an asset, if the account ever had any.
     #[inline]
-    fn entry(&mut self, account: AccountId, asset: AssetId) -> &mut Entry {
-        let record = *self.account(account).expect("the account of a movement exists");
-        let start = record.chunk as usize;
-        let found = self.entries(&record).iter().position(|entry| entry.asset == asset);
-        let index = match found {
-            Some(position) => start + position,
-            None => self.add_entry(account, asset),
-        };
-        &mut self.arena[index]
+    fn existing_balance_mut(&mut self, account: AccountId, asset: AssetId) -> Option<(&mut u64, &mut u64)> {
+        let record = self.account_mut(account).expect("the account of a movement exists");
+        if let Some(place) = record.inline_place(asset) {
+            // Looked up again, as a borrow that may be returned cannot be given up; it costs nothing.
+            let record = self.account_mut(account)?;
+            return Some((&mut record.available[place], &mut record.held[place]));
+        }
+        let range = record.chunk_range();
+        let entry = self.arena[range].iter_mut().find(|entry| entry.asset == asset)?;
+        Some((&mut entry.available, &mut entry.held))
+    }
+
+    /// Available and held of an asset, made if the account never had any.
+    #[inline]
+    fn balance_mut(&mut self, account: AccountId, asset: AssetId) -> (&mut u64, &mut u64) {
+        let record = self.account(account).expect("the account of a movement exists");
+        if let Some(place) = record.inline_place(asset) {
+            let record = self.account_mut(account).expect("the account of a movement exists");
+            return (&mut record.available[place], &mut record.held[place]);
+        }
+        let found = self.chunk(record).iter().position(|entry| entry.asset == asset);
+        if found.is_none() {
+            self.add_balance(account, asset);
+        }
+        self.existing_balance_mut(account, asset).expect("it was there or was made")
     }
 
     #[cold]
-    fn add_entry(&mut self, account: AccountId, asset: AssetId) -> usize {
-        let record = *self.account(account).expect("the account of a movement exists");
+    fn add_balance(&mut self, account: AccountId, asset: AssetId) {
+        let mut record = *self.account(account).expect("the account of a movement exists");
         let length = usize::from(record.entries);
-        let (mut chunk, mut class) = (record.chunk as usize, record.chunk_class);
-        if length == 0 {
-            (chunk, class) = (self.allocate_chunk(0), 0);
-        } else if length == chunk_entries(class) {
-            let larger = self.allocate_chunk(class + 1);
-            self.arena.copy_within(chunk..chunk + length, larger);
-            self.free_chunks[usize::from(class)].push(record.chunk);
-            (chunk, class) = (larger, class + 1);
-        }
-        self.arena[chunk + length] = Entry { available: 0, held: 0, asset };
-        let record = self.account_mut(account).expect("the account of a movement exists");
-        record.chunk = u32::try_from(chunk).expect("fewer than 2^32 balances");
-        record.chunk_class = class;
         record.entries += 1;
-        chunk + length
+        if length < INLINE {
+            (record.assets[length], record.available[length], record.held[length]) = (asset, 0, 0);
+        } else {
+            let in_chunk = length - INLINE;
+            if in_chunk == 0 {
+                (record.chunk, record.chunk_class) = (self.allocate_chunk(0), 0);
+            } else if in_chunk == chunk_entries(record.chunk_class) {
+                let (chunk, class) = (record.chunk as usize, record.chunk_class);
+                let larger = self.allocate_chunk(class + 1);
+                self.arena.copy_within(chunk..chunk + in_chunk, larger as usize);
+                self.free_chunks[usize::from(class)].push(record.chunk);
+                (record.chunk, record.chunk_class) = (larger, class + 1);
+            }
+            self.arena[record.chunk as usize + in_chunk] = Entry { available: 0, held: 0, asset };
+        }
+        *self.account_mut(account).expect("the account of a movement exists") = record;
     }
 
-    fn allocate_chunk(&mut self, class: u8) -> usize {
+    fn allocate_chunk(&mut self, class: u8) -> u32 {
         let class = usize::from(class);
         if self.free_chunks.len() <= class {
             self.free_chunks.resize_with(class + 1, Vec::new);
         }
         if let Some(chunk) = self.free_chunks[class].pop() {
-            return chunk as usize;
+            return chunk;
         }
         let start = self.arena.len();
-        self.arena.resize(start + (4 << class), Entry::default());
-        start
+        self.arena.resize(start + chunk_entries(class as u8), Entry::default());
+        u32::try_from(start).expect("fewer than 2^32 balances")
     }
 }
 
@@ -395,7 +486,7 @@ pub(super) fn system_index(account: AccountId) -> usize {
 }
 
 const fn chunk_entries(class: u8) -> usize {
-    4 << class
+    2 << class
 }
 
 #[inline]

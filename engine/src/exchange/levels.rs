@@ -50,6 +50,23 @@ impl PriceLevels {
         (node.bitmap >> slot & 1 != 0).then(|| node.children[slot])
     }
 
+    /// What stands at `price`; does not take note of the leaf.
+    pub(super) fn look_up(&self, price: Price) -> Option<u32> {
+        if !self.covers(price) {
+            return None;
+        }
+        let mut found = self.root;
+        for level in (0..self.height).rev() {
+            let slot = slot_at(price.0, level);
+            let node = &self.nodes[found as usize];
+            if node.bitmap >> slot & 1 == 0 {
+                return None;
+            }
+            found = node.children[slot];
+        }
+        Some(found)
+    }
+
     /// Puts `value` at `price`, where nothing stands yet.
     pub(super) fn insert(&mut self, price: Price, value: u32) {
         let leaf = match self.leaf(price) {

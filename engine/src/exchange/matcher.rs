@@ -6,7 +6,7 @@
 use super::{
     book::BookSide,
     mirror::Mirror,
-    orders::{OPEN_ORDERS_MAX, Order, Orders},
+    orders::{OPEN_ORDERS_MAX, Order, Orders, Traded},
     risk::{Decision, OrderTerms, Settlement},
 };
 use crate::{
@@ -164,7 +164,7 @@ impl Matcher {
                     (Stopped::OwnOrder, _) => CancelReason::SelfTrade,
                     (_, LimitType::GoodTillCancel | LimitType::PostOnly) => {
                         let post_only = limit_type == LimitType::PostOnly;
-                        let mut resting = Order::new(
+                        let resting = Order::new(
                             order,
                             client_order_id,
                             account,
@@ -176,8 +176,10 @@ impl Matcher {
                             terms.maker_rate,
                             terms.taker_rate,
                         );
-                        resting.taker_notional = taker.notional;
                         let slot = self.orders.insert(resting);
+                        if taker.notional > 0 {
+                            self.orders.set_traded(slot, &Traded::as_taker(taker.notional));
+                        }
                         market_mut(&mut self.markets, market).side_mut(side).append(&mut self.orders, slot);
                         return;
                     }
@@ -374,13 +376,14 @@ impl Matcher {
 
     /// Puts an order behind all others of its price; gives false when there is one with its id or its name already.
     #[must_use]
-    pub(super) fn restore_order(&mut self, order: Order) -> bool {
+    pub(super) fn restore_order(&mut self, order: Order, traded: &Traded) -> bool {
         let named = self.orders.find_by_client_order_id(order.account, order.client_order_id).is_some();
         if named || self.orders.find(order.id).is_some() {
             return false;
         }
         let (market, side) = (order.market, order.side);
         let slot = self.orders.insert(order);
+        self.orders.set_traded(slot, traded);
         market_mut(&mut self.markets, market).side_mut(side).append(&mut self.orders, slot);
         true
     }
@@ -551,13 +554,15 @@ impl Matcher {
         if is_reduction {
             return Ok((slot, Replacing::Reduction));
         }
-        if order.post_only && self.is_open(market) && self.would_trade(market, side, price) {
+        if order.is_post_only() && self.is_open(market) && self.would_trade(market, side, price) {
             return Err(RejectReason::WouldTrade);
         }
         let spec = &self.market(market).expect("risk knows the market").spec;
+        let (maker_rate, taker_rate) = (terms.maker_rate, terms.taker_rate);
         let mut renewed = order.clone();
-        renewed.renew(price, quantity, 0, terms.maker_rate, terms.taker_rate);
-        let (old, new) = (order.hold(spec), renewed.hold(spec));
+        (renewed.price, renewed.remaining) = (price, quantity);
+        (renewed.maker_rate, renewed.taker_rate) = (maker_rate, taker_rate);
+        let (old, new) = (self.orders.hold(slot, spec), renewed.hold(&Traded::default(), spec));
         if terms.held.0 + old.0 < new.0 {
             return Err(RejectReason::InsufficientAvailable);
         }
@@ -582,7 +587,8 @@ impl Matcher {
             if self.orders.get(slot).account == taker.account {
                 return Stopped::OwnOrder;
             }
-            let quantity = taker.remaining.min(self.orders.get(slot).remaining);
+            let maker = self.orders.get(slot);
+            let quantity = taker.remaining.min(maker.remaining);
             taker.remaining.0 -= quantity.0;
             let closes = taker.remaining.is_zero();
             let hold_before = taker.hold;
@@ -663,7 +669,7 @@ impl Matcher {
         let order = self.orders.get(slot);
         let (id, account, quantity, side) = (order.id, order.account, order.remaining, order.side);
         let market = market_mut(&mut self.markets, order.market);
-        let released = order.hold(&market.spec);
+        let released = self.orders.hold(slot, &market.spec);
         market.side_mut(side).unlink(&mut self.orders, slot);
         let asset = if side == Side::Buy { market.spec.quote } else { market.spec.base };
         let market = market.spec.market;
@@ -684,12 +690,13 @@ impl Matcher {
     }
 
     fn reduce(&mut self, slot: u32, quantity: Quantity, sink: &mut impl MatchSink) {
+        let traded = self.orders.traded(slot);
         let order = self.orders.get_mut(slot);
         let market = market_mut(&mut self.markets, order.market);
-        let before = order.hold(&market.spec);
+        let before = order.hold(&traded, &market.spec);
         let less = Quantity(order.remaining.0.saturating_sub(quantity.0));
         order.remaining.0 -= less.0;
-        let released = Amount(before.0 - order.hold(&market.spec).0);
+        let released = Amount(before.0 - order.hold(&traded, &market.spec).0);
         market.side_mut(order.side).shrink(order.level, less);
         let (account, side, quantity) = (order.account, order.side, order.remaining);
         let asset = if side == Side::Buy { market.spec.quote } else { market.spec.base };
@@ -721,7 +728,9 @@ impl Matcher {
             self.cancel_taker(market, &taker, CancelReason::SelfTrade, sink);
         } else {
             let order = self.orders.get_mut(slot);
-            order.renew(price, taker.remaining, taker.notional, terms.maker_rate, terms.taker_rate);
+            (order.price, order.remaining) = (price, taker.remaining);
+            (order.maker_rate, order.taker_rate) = (terms.maker_rate, terms.taker_rate);
+            self.orders.set_traded(slot, &Traded::as_taker(taker.notional));
             market_mut(&mut self.markets, market).side_mut(side).append(&mut self.orders, slot);
         }
     }
@@ -804,23 +813,23 @@ fn fill(
     released: impl FnOnce(&mut Taker, u64) -> Amount,
     sink: &mut impl MatchSink,
 ) {
-    let maker = orders.get_mut(slot);
+    let (maker, mut traded) = (orders.get(slot), orders.traded(slot));
     let notional = spec.notional(maker.price, quantity).expect("an open order's notional was checked");
     let base_amount = spec.base_amount(quantity).expect("an open order's quantity was checked");
     let taker_due = taker.taker_rate.fee_floor(Amount(taker.notional + notional.0))
         - taker.taker_rate.fee_floor(Amount(taker.notional));
-    let mut maker_due = maker.maker_rate.fee_floor(Amount(maker.maker_notional + notional.0))
-        - maker.maker_rate.fee_floor(Amount(maker.maker_notional));
-    let carried = maker.is_carried();
-    let hold_before = if carried && taker.side == Side::Sell { maker.hold(spec).0 } else { 0 };
+    let mut maker_due = maker.maker_rate.fee_floor(Amount(traded.maker_notional + notional.0))
+        - maker.maker_rate.fee_floor(Amount(traded.maker_notional));
+    let carried = traded.is_carried();
+    let hold_before = if carried && taker.side == Side::Sell { maker.hold(&traded, spec).0 } else { 0 };
     if carried && maker.maker_rate.0 >= 0 {
         let most = if taker.side == Side::Buy { notional.0 } else { u64::MAX };
-        maker_due = carry_over(maker_due, &mut maker.maker_carry, most);
+        maker_due = carry_over(maker_due, &mut traded.maker_carry, most);
     }
     let (taker_fee, maker_fee) = fees(taker.taker_rate, taker_due, maker.maker_rate, maker_due);
 
     taker.notional += notional.0;
-    maker.maker_notional += notional.0;
+    traded.maker_notional += notional.0;
     let (maker_id, maker_account, price) = (maker.id, maker.account, maker.price);
     let maker_remaining = Quantity(maker.remaining.0 - quantity.0);
     let maker_closes = maker_remaining.is_zero();
@@ -837,11 +846,11 @@ fn fill(
             let released = if carried {
                 let mut after = maker.clone();
                 after.remaining = maker_remaining;
-                Amount(hold_before - notional.0 - maker_fee.max(0).unsigned_abs() - after.hold(spec).0)
+                Amount(hold_before - notional.0 - maker_fee.max(0).unsigned_abs() - after.hold(&traded, spec).0)
             } else if maker_closes {
                 let hold_rate = MarketSpec::hold_rate(maker.maker_rate, maker.taker_rate);
-                let traded = Amount(maker.taker_notional + maker.maker_notional);
-                Amount(hold_rate.fee_floor(traded) - maker.charged())
+                let notional = Amount(traded.taker_notional + traded.maker_notional);
+                Amount(hold_rate.fee_floor(notional) - maker.charged(&traded))
             } else {
                 Amount::ZERO
             };
@@ -856,6 +865,7 @@ fn fill(
         let maker = orders.get_mut(slot);
         maker.remaining = maker_remaining;
         opposite.shrink(maker.level, quantity);
+        orders.set_traded(slot, &traded);
     }
 
     sink.settle(Settlement::Fill {

@@ -11,6 +11,7 @@ mod auction;
 mod book;
 mod ledger;
 mod levels;
+mod look_ahead;
 mod matcher;
 mod mirror;
 mod orders;
@@ -19,6 +20,8 @@ mod payouts;
 mod repair;
 mod restore;
 mod risk;
+mod slab;
+mod slot_index;
 mod state;
 mod view;
 

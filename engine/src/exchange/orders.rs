@@ -1,12 +1,14 @@
 //! All open orders: a slab with 32-bit links, found by id, by the owner's own name, and by owner.
 //!
-//! A slot is linked into two lists at once: its price level's queue (kept by [`book`](super::book)) and its
-//! owner's orders (kept here).
+//! An order is one cache line. What few orders need lies apart: what one that rests has traded, and the carries that a
+//! recovery leaves. A slot is linked into two lists at once: its price level's queue (kept by [`book`](super::book)) and
+//! its owner's orders (kept here).
+
+use std::{collections::BTreeMap, hash::BuildHasher as _};
 
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
 
+use super::{slab::Slab, slot_index::SlotIndex};
 use crate::types::{AccountId, Amount, ClientOrderId, FeeRate, MarketId, MarketSpec, OrderId, Price, Quantity, Side};
 
 /// No slot, no level.
@@ -20,22 +22,15 @@ const PAGE_ACCOUNTS: usize = 1 << PAGE_BITS;
 
 /// An open order.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(super) struct Order {
     pub(super) id: OrderId,
     pub(super) client_order_id: ClientOrderId,
     pub(super) price: Price,
     /// What is open.
     pub(super) remaining: Quantity,
-    /// Notional traded as a taker, for the cumulative fee.
-    pub(super) taker_notional: u64,
-    /// Notional traded as a maker.
-    pub(super) maker_notional: u64,
-    /// What was charged as a taker beyond what the rate says for the notional; other than 0 only after a recovery.
-    pub(super) taker_carry: i64,
-    /// The same as a maker.
-    pub(super) maker_carry: i64,
     pub(super) account: AccountId,
-    /// The level it stands on, and its neighbours in that level's queue.
+    /// The level it stands on, and its neighbours in that level's queue. In a free slot, `newer` is the next free one.
     pub(super) level: u32,
     pub(super) older: u32,
     pub(super) newer: u32,
@@ -46,7 +41,48 @@ pub(super) struct Order {
     pub(super) maker_rate: FeeRate,
     pub(super) taker_rate: FeeRate,
     pub(super) side: Side,
-    pub(super) post_only: bool,
+    /// [`POST_ONLY`], [`HAS_TRADED`], [`CARRIED`].
+    flags: u8,
+}
+
+const _: () = assert!(size_of::<Order>() == 64, "an order is one cache line");
+
+const POST_ONLY: u8 = 1;
+/// What it has traded is in `Orders::notionals`.
+const HAS_TRADED: u8 = 2;
+/// Its carries are in `Orders::carries`.
+const CARRIED: u8 = 4;
+
+/// What an order has traded and was charged for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Traded {
+    /// Notional traded as a taker, for the cumulative fee.
+    pub(super) taker_notional: u64,
+    /// Notional traded as a maker.
+    pub(super) maker_notional: u64,
+    /// What was charged as a taker beyond what the rate says for the notional; other than 0 only after a recovery.
+    pub(super) taker_carry: i64,
+    /// The same as a maker.
+    pub(super) maker_carry: i64,
+}
+
+impl Traded {
+    /// What was traded as a taker, and nothing else.
+    pub(super) const fn as_taker(taker_notional: u64) -> Self {
+        Self { taker_notional, maker_notional: 0, taker_carry: 0, maker_carry: 0 }
+    }
+
+    /// Whether a recovery left it with fees charged too much or too little.
+    #[inline]
+    pub(super) const fn is_carried(&self) -> bool {
+        self.taker_carry | self.maker_carry != 0
+    }
+
+    /// What was charged too little, and later fills will charge.
+    #[inline]
+    pub(super) fn owed_by_carries(&self) -> u64 {
+        (-self.taker_carry.min(0)).unsigned_abs() + (-self.maker_carry.min(0)).unsigned_abs()
+    }
 }
 
 impl Order {
@@ -69,10 +105,6 @@ impl Order {
             client_order_id,
             price,
             remaining,
-            taker_notional: 0,
-            maker_notional: 0,
-            taker_carry: 0,
-            maker_carry: 0,
             account,
             level: NONE,
             older: NONE,
@@ -83,108 +115,176 @@ impl Order {
             maker_rate,
             taker_rate,
             side,
-            post_only,
+            flags: if post_only { POST_ONLY } else { 0 },
         }
     }
 
-    /// Makes it as good as new at another price, its fees counted from what it has just traded as a taker.
-    pub(super) const fn renew(
-        &mut self,
-        price: Price,
-        remaining: Quantity,
-        taker_notional: u64,
-        maker_rate: FeeRate,
-        taker_rate: FeeRate,
-    ) {
-        (self.price, self.remaining) = (price, remaining);
-        (self.taker_notional, self.maker_notional) = (taker_notional, 0);
-        (self.taker_carry, self.maker_carry) = (0, 0);
-        (self.maker_rate, self.taker_rate) = (maker_rate, taker_rate);
+    /// Whether it may only rest.
+    #[inline]
+    pub(super) const fn is_post_only(&self) -> bool {
+        self.flags & POST_ONLY != 0
     }
 
-    /// What is held for it: base for a sell, quote for a buy.
-    pub(super) fn hold(&self, spec: &MarketSpec) -> Amount {
+    /// What is held for it, given what it has traded: base for a sell, quote for a buy.
+    #[inline]
+    pub(super) fn hold(&self, traded: &Traded, spec: &MarketSpec) -> Amount {
         match self.side {
             Side::Sell => spec.base_amount(self.remaining).expect("an open order's quantity was checked"),
             Side::Buy if self.remaining.is_zero() => Amount::ZERO,
             Side::Buy => {
                 let notional = spec.notional(self.price, self.remaining).expect("an open order's notional was checked");
                 let hold_rate = MarketSpec::hold_rate(self.maker_rate, self.taker_rate);
-                let traded = self.taker_notional + self.maker_notional;
-                let by_the_rules = notional.0 + hold_rate.fee_floor(Amount(traded + notional.0)) - self.charged();
-                Amount(by_the_rules + self.owed_by_carries())
+                let notional_before = traded.taker_notional + traded.maker_notional;
+                let fee = hold_rate.fee_floor(Amount(notional_before + notional.0));
+                Amount(notional.0 + fee - self.charged(traded) + traded.owed_by_carries())
             }
         }
     }
 
-    /// Whether a recovery left it with fees charged too much or too little.
-    #[inline]
-    pub(super) const fn is_carried(&self) -> bool {
-        self.taker_carry | self.maker_carry != 0
-    }
-
-    /// What it was charged too little, and later fills will charge.
-    #[inline]
-    pub(super) fn owed_by_carries(&self) -> u64 {
-        (-self.taker_carry.min(0)).unsigned_abs() + (-self.maker_carry.min(0)).unsigned_abs()
-    }
-
     /// What it has been charged in fees so far by the rules, rebates and carries apart.
     #[inline]
-    pub(super) fn charged(&self) -> u64 {
-        let as_taker = if self.taker_rate.0 > 0 { self.taker_rate.fee_floor(Amount(self.taker_notional)) } else { 0 };
-        let as_maker = if self.maker_rate.0 > 0 { self.maker_rate.fee_floor(Amount(self.maker_notional)) } else { 0 };
+    pub(super) fn charged(&self, traded: &Traded) -> u64 {
+        let as_taker = if self.taker_rate.0 > 0 { self.taker_rate.fee_floor(Amount(traded.taker_notional)) } else { 0 };
+        let as_maker = if self.maker_rate.0 > 0 { self.maker_rate.fee_floor(Amount(traded.maker_notional)) } else { 0 };
         as_taker + as_maker
     }
+}
+
+/// The notionals of an order that has traded a part.
+#[derive(Clone, Copy, Debug, Default)]
+struct Notionals {
+    taker: u64,
+    maker: u64,
+}
+
+/// The carries of an order that a recovery left with some.
+#[derive(Clone, Copy, Debug)]
+struct Carries {
+    taker: i64,
+    maker: i64,
 }
 
 type Page = Box<[u32; PAGE_ACCOUNTS]>;
 
 /// The slab and its indices.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Orders {
-    slots: Vec<Order>,
-    free: Vec<u32>,
-    by_id: HashMap<u64, u32, FxBuildHasher>,
-    /// Users choose these keys, so the hash has a seed that they don't know: crafted names must not all collide.
-    by_client_order_id: HashMap<(AccountId, ClientOrderId), u32, FixedState>,
+    slots: Slab<Order>,
+    /// By slot; means something only where the order says so.
+    notionals: Slab<Notionals>,
+    carries: BTreeMap<u32, Carries>,
+    /// The free slot to be taken next.
+    free: u32,
+    open: u32,
+    by_id: SlotIndex,
+    by_client_order_id: SlotIndex,
+    /// Users choose names, so the hash has a seed that they don't know: crafted ones must not all collide.
+    hasher: FixedState,
     /// The first order of each account, by account number.
     first_of_account: Vec<Option<Page>>,
 }
 
+impl Default for Orders {
+    fn default() -> Self {
+        Self {
+            slots: Slab::default(),
+            notionals: Slab::default(),
+            carries: BTreeMap::new(),
+            free: NONE,
+            open: 0,
+            by_id: SlotIndex::default(),
+            by_client_order_id: SlotIndex::default(),
+            hasher: FixedState::default(),
+            first_of_account: Vec::new(),
+        }
+    }
+}
+
 impl Orders {
-    /// No orders yet; names will be hashed with this seed.
+    /// No orders yet; ids and names will be hashed with this seed.
     pub(super) fn with_hash_seed(seed: u64) -> Self {
-        let by_client_order_id = HashMap::with_hasher(FixedState::with_seed(seed));
-        Self { by_client_order_id, ..Self::default() }
+        Self { hasher: FixedState::with_seed(seed), ..Self::default() }
     }
 
     /// Whether any open order has carried fees.
     pub(super) fn any_carried(&self) -> bool {
-        self.by_id.values().any(|&slot| self.get(slot).is_carried())
+        !self.carries.is_empty()
     }
 
     /// How many are open.
-    pub(super) fn len(&self) -> usize {
-        self.by_id.len()
+    #[inline]
+    pub(super) const fn len(&self) -> usize {
+        self.open as usize
+    }
+
+    /// Makes room for so many orders in all.
+    pub(super) fn reserve(&mut self, orders: usize) {
+        self.slots.reserve(orders);
+        self.notionals.reserve(orders);
+        self.by_id.reserve(orders);
+        self.by_client_order_id.reserve(orders);
     }
 
     /// The order in a slot.
     #[inline]
     pub(super) fn get(&self, slot: u32) -> &Order {
-        &self.slots[slot as usize]
+        self.slots.get(slot)
     }
 
     /// The order in a slot.
     #[inline]
     pub(super) fn get_mut(&mut self, slot: u32) -> &mut Order {
-        &mut self.slots[slot as usize]
+        self.slots.get_mut(slot)
+    }
+
+    /// What the order in a slot has traded.
+    #[inline]
+    pub(super) fn traded(&self, slot: u32) -> Traded {
+        let flags = self.get(slot).flags;
+        if flags & (HAS_TRADED | CARRIED) == 0 { Traded::default() } else { self.traded_before(slot, flags) }
+    }
+
+    fn traded_before(&self, slot: u32, flags: u8) -> Traded {
+        let mut traded = Traded::default();
+        if flags & HAS_TRADED != 0 {
+            let Notionals { taker, maker } = *self.notionals.get(slot);
+            (traded.taker_notional, traded.maker_notional) = (taker, maker);
+        }
+        if flags & CARRIED != 0 {
+            let Carries { taker, maker } = self.carries[&slot];
+            (traded.taker_carry, traded.maker_carry) = (taker, maker);
+        }
+        traded
+    }
+
+    /// Sets what the order in a slot has traded.
+    #[inline]
+    pub(super) fn set_traded(&mut self, slot: u32, traded: &Traded) {
+        let flags = &mut self.slots.get_mut(slot).flags;
+        let (was_carried, carried) = (*flags & CARRIED != 0, traded.is_carried());
+        *flags &= !(HAS_TRADED | CARRIED);
+        if traded.taker_notional | traded.maker_notional != 0 {
+            *flags |= HAS_TRADED;
+            *self.notionals.get_mut(slot) = Notionals { taker: traded.taker_notional, maker: traded.maker_notional };
+        }
+        if carried {
+            *flags |= CARRIED;
+            self.carries.insert(slot, Carries { taker: traded.taker_carry, maker: traded.maker_carry });
+        } else if was_carried {
+            self.carries.remove(&slot);
+        }
+    }
+
+    /// What is held for the order in a slot.
+    #[inline]
+    pub(super) fn hold(&self, slot: u32, spec: &MarketSpec) -> Amount {
+        self.get(slot).hold(&self.traded(slot), spec)
     }
 
     /// The slot of the order with this id.
     #[inline]
     pub(super) fn find(&self, id: OrderId) -> Option<u32> {
-        self.by_id.get(&id.0).copied()
+        self.by_id.find(self.hash_of_id(id), |slot| self.get(slot).id == id)
     }
 
     /// The slot of the account's order of that name; a name of 0 names none.
@@ -193,63 +293,158 @@ impl Orders {
         if name.0 == 0 {
             return None;
         }
-        self.by_client_order_id.get(&(account, name)).copied()
+        self.by_client_order_id.find(self.hash_of_name(account, name), |slot| {
+            let order = self.get(slot);
+            order.client_order_id == name && order.account == account
+        })
     }
 
-    /// Takes in an order.
+    /// Takes in an order, whose id and name no other one has.
     #[inline]
     pub(super) fn insert(&mut self, mut order: Order) -> u32 {
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => u32::try_from(self.slots.len()).expect("the number of open orders was checked"),
-        };
-        self.by_id.insert(order.id.0, slot);
+        let slot = if self.free == NONE { self.slots.len() } else { self.free };
+        assert!(slot != NONE, "the number of open orders was checked");
+        self.by_id.insert(self.hash_of_id(order.id), slot);
         if order.client_order_id.0 != 0 {
-            self.by_client_order_id.insert((order.account, order.client_order_id), slot);
+            let hash = self.hash_of_name(order.account, order.client_order_id);
+            self.by_client_order_id.insert(hash, slot);
         }
         let first = self.first_of_account_mut(order.account);
         let next = std::mem::replace(first, slot);
         (order.account_next, order.account_previous) = (next, NONE);
         if next != NONE {
-            self.slots[next as usize].account_previous = slot;
+            self.slots.get_mut(next).account_previous = slot;
         }
-        if (slot as usize) < self.slots.len() {
-            self.slots[slot as usize] = order;
-        } else {
+        if self.free == NONE {
             self.slots.push(order);
+            self.notionals.push(Notionals::default());
+        } else {
+            let vacant = self.slots.get_mut(slot);
+            self.free = vacant.newer;
+            *vacant = order;
         }
+        self.open += 1;
         slot
     }
 
     /// Lets an order go that is in no level's queue any more.
     #[inline]
     pub(super) fn remove(&mut self, slot: u32) {
-        let order = &self.slots[slot as usize];
+        let order = self.slots.get_mut(slot);
         let (id, name, account) = (order.id, order.client_order_id, order.account);
         let (next, previous) = (order.account_next, order.account_previous);
-        self.by_id.remove(&id.0);
+        order.newer = std::mem::replace(&mut self.free, slot);
+        if order.flags & CARRIED != 0 {
+            self.carries.remove(&slot);
+        }
+        self.by_id.remove(self.hash_of_id(id), slot);
         if name.0 != 0 {
-            self.by_client_order_id.remove(&(account, name));
+            self.by_client_order_id.remove(self.hash_of_name(account, name), slot);
         }
         if next != NONE {
-            self.slots[next as usize].account_previous = previous;
+            self.slots.get_mut(next).account_previous = previous;
         }
         if previous == NONE {
             *self.first_of_account_mut(account) = next;
         } else {
-            self.slots[previous as usize].account_next = next;
+            self.slots.get_mut(previous).account_next = next;
         }
-        self.free.push(slot);
+        self.open -= 1;
     }
 
     /// The slots of an account's orders, in no order that means anything.
     pub(super) fn of_account(&self, account: AccountId) -> impl Iterator<Item = u32> {
-        let page = self.first_of_account.get((account.0 >> PAGE_BITS) as usize).and_then(Option::as_ref);
-        let first = page.map_or(NONE, |page| page[account.0 as usize & (PAGE_ACCOUNTS - 1)]);
+        let first = self.first_of(account).copied().unwrap_or(NONE);
         std::iter::successors((first != NONE).then_some(first), |&slot| {
-            let next = self.slots[slot as usize].account_next;
+            let next = self.get(slot).account_next;
             (next != NONE).then_some(next)
         })
+    }
+
+    /// The order in a slot, if there is such a slot.
+    #[inline]
+    pub(super) fn try_get(&self, slot: u32) -> Option<&Order> {
+        self.slots.try_get(slot)
+    }
+
+    /// The slot of the order with this id, most likely: without a look at the order.
+    #[inline]
+    pub(super) fn guess(&self, id: OrderId) -> Option<u32> {
+        self.by_id.find(self.hash_of_id(id), |_| true)
+    }
+
+    /// The slot of the account's order of that name, most likely.
+    #[inline]
+    pub(super) fn guess_by_name(&self, account: AccountId, name: ClientOrderId) -> Option<u32> {
+        self.by_client_order_id.find(self.hash_of_name(account, name), |_| true)
+    }
+
+    /// Asks for where this id is looked up.
+    #[inline]
+    pub(super) fn prefetch_id(&self, id: OrderId) {
+        self.by_id.prefetch(self.hash_of_id(id));
+    }
+
+    /// Asks for where this name is looked up.
+    #[inline]
+    pub(super) fn prefetch_name(&self, account: AccountId, name: ClientOrderId) {
+        if name.0 != 0 {
+            self.by_client_order_id.prefetch(self.hash_of_name(account, name));
+        }
+    }
+
+    /// Asks for where an order is entered, but for the slot.
+    #[inline]
+    pub(super) fn prefetch_new(&self, id: OrderId, account: AccountId, name: ClientOrderId) {
+        self.prefetch_id(id);
+        self.prefetch_name(account, name);
+        if let Some(first) = self.first_of(account) {
+            ringbuf::prefetch_write(first);
+        }
+    }
+
+    /// Asks for the entries of an order that will be taken out.
+    #[inline]
+    pub(super) fn prefetch_indices(&self, slot: u32) {
+        let order = self.get(slot);
+        self.prefetch_id(order.id);
+        self.prefetch_name(order.account, order.client_order_id);
+    }
+
+    /// Asks for the account's first order.
+    #[inline]
+    pub(super) fn prefetch_first_of(&self, account: AccountId) {
+        if let Some(order) = self.first_of(account).and_then(|first| self.try_get(*first)) {
+            ringbuf::prefetch_write(order);
+        }
+    }
+
+    /// Asks for all that is touched when an order is taken out.
+    #[inline]
+    pub(super) fn prefetch_neighbours(&self, order: &Order) {
+        for slot in [order.older, order.newer, order.account_next, order.account_previous] {
+            if let Some(order) = self.try_get(slot) {
+                ringbuf::prefetch_write(order);
+            }
+        }
+        self.prefetch_id(order.id);
+        self.prefetch_name(order.account, order.client_order_id);
+    }
+
+    #[inline]
+    fn first_of(&self, account: AccountId) -> Option<&u32> {
+        let page = self.first_of_account.get((account.0 >> PAGE_BITS) as usize)?.as_ref()?;
+        Some(&page[account.0 as usize & (PAGE_ACCOUNTS - 1)])
+    }
+
+    #[inline]
+    fn hash_of_id(&self, id: OrderId) -> u64 {
+        self.hasher.hash_one(id.0)
+    }
+
+    #[inline]
+    fn hash_of_name(&self, account: AccountId, name: ClientOrderId) -> u64 {
+        self.hasher.hash_one((account.0, name.0))
     }
 
     #[inline]

@@ -279,8 +279,8 @@ impl Busting {
         for market in exchange.matcher.markets() {
             for (side, asset) in [(&market.bids, market.spec.quote), (&market.asks, market.spec.base)] {
                 for slot in side.slots_in_turn(exchange.matcher.orders()) {
-                    let order = exchange.matcher.orders().get(slot);
-                    risk.ledger.release(order.account, asset, order.hold(&market.spec));
+                    let account = exchange.matcher.orders().get(slot).account;
+                    risk.ledger.release(account, asset, exchange.matcher.orders().hold(slot, &market.spec));
                 }
             }
         }
@@ -509,8 +509,10 @@ impl Busting {
         }
         let mut unfunded = Vec::new();
         for (&id, &slot) in &open {
-            let order = matcher.orders.get_mut(slot);
+            let order = matcher.orders.get(slot);
+            let (account, market, side) = (order.account, order.market, order.side);
             if let Some(void) = void.get(&id) {
+                let mut traded = matcher.orders.traded(slot);
                 // What was charged in a role, less what is void of it; the rest of the rule is the difference.
                 let charged = |rate: crate::types::FeeRate, traded: u64, carry: i64, void: u64| {
                     i128::from(rate.fee_floor(Amount(traded))) + i128::from(carry) - i128::from(void)
@@ -522,16 +524,16 @@ impl Busting {
                     let by_the_rules = i128::from(rate.fee_floor(Amount(traded)));
                     i64::try_from(charged - by_the_rules).expect("a carry is a few units at most")
                 };
-                let taken = charged(order.taker_rate, order.taker_notional, order.taker_carry, void.taker_charged);
-                let made = charged(order.maker_rate, order.maker_notional, order.maker_carry, void.maker_charged);
-                order.taker_notional -= void.taker_notional;
-                order.maker_notional -= void.maker_notional;
-                order.taker_carry = carry(order.taker_rate, taken, order.taker_notional);
-                order.maker_carry = carry(order.maker_rate, made, order.maker_notional);
+                let taken = charged(order.taker_rate, traded.taker_notional, traded.taker_carry, void.taker_charged);
+                let made = charged(order.maker_rate, traded.maker_notional, traded.maker_carry, void.maker_charged);
+                traded.taker_notional -= void.taker_notional;
+                traded.maker_notional -= void.maker_notional;
+                traded.taker_carry = carry(order.taker_rate, taken, traded.taker_notional);
+                traded.maker_carry = carry(order.maker_rate, made, traded.maker_notional);
+                matcher.orders.set_traded(slot, &traded);
             }
-            let (account, market, side) = (order.account, order.market, order.side);
             let spec = matcher.markets[usize::from(market.0)].as_ref().expect("an order has a market").spec;
-            let hold = matcher.orders.get(slot).hold(&spec);
+            let hold = matcher.orders.hold(slot, &spec);
             let asset = if side == Side::Buy { spec.quote } else { spec.base };
             let is_dropped = dropped.contains(&id);
             if !is_dropped && risk.ledger.try_hold(account, asset, hold).is_ok() {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{
     AIRDROP_LINES_MAX, Airdrop, AirdropLimits, AirdropState, Exchange, Matcher, OperatorView, PayoutVelocity,
-    RULES_VERSION, Risk, Withdrawal, WithdrawalState, ledger::Balance, orders::Order,
+    RULES_VERSION, Risk, Withdrawal, WithdrawalState,
+    ledger::Balance,
+    orders::{Order, Traded},
 };
 use crate::types::{
     AMOUNT_MAX, AccountId, AirdropId, Amount, AssetId, AssetSpec, ClientOrderId, Controls, Digest, ExternalId, FeeRate,
@@ -371,20 +373,22 @@ fn restore_books(
         // All open quantity is backed by balances, so it is no more than there can be.
         let mut open = 0_u64;
         let mut previous = None;
-        for _ in 0..fields.length("orders", 57)? {
+        let orders = fields.length("orders", 57)?;
+        matcher.orders.reserve(matcher.orders.len() + usize::try_from(orders).unwrap_or(0));
+        for _ in 0..orders {
             let (id, account) = (OrderId(fields.long()?), AccountId(fields.word()?));
             let (name, post_only) = (ClientOrderId(fields.long()?), fields.flag()?);
             let (price, remaining) = (Price(fields.long()?), Quantity(fields.long()?));
             let (maker_rate, taker_rate) = (fields.rate()?, fields.rate()?);
-            let mut order =
+            let order =
                 Order::new(id, name, account, spec.market, side, post_only, price, remaining, maker_rate, taker_rate);
-            (order.taker_notional, order.maker_notional) = (fields.long()?, fields.long()?);
+            let traded = Traded { taker_notional: fields.long()?, maker_notional: fields.long()?, ..Traded::default() };
             fields.check((1..=last.0).contains(&id.0) && !remaining.is_zero())?;
             fields.check(maker_rate.is_in_range() && taker_rate.is_in_range())?;
             fields.check((1..=crate::types::PRICE_MAX).contains(&price.0))?;
             // What an order's hold is computed from must stay in range.
-            let traded = order.taker_notional.checked_add(order.maker_notional);
-            fields.check(traded.is_some_and(|traded| traded <= u64::MAX / 4))?;
+            let notional = traded.taker_notional.checked_add(traded.maker_notional);
+            fields.check(notional.is_some_and(|notional| notional <= u64::MAX / 4))?;
             fields.check(spec.notional(price, remaining).is_some() && spec.base_amount(remaining).is_some())?;
             // Best prices first.
             fields.check(previous.is_none_or(|previous: Price| match side {
@@ -394,7 +398,7 @@ fn restore_books(
             previous = Some(price);
             open = open.saturating_add(remaining.0);
             fields.check(open <= crate::types::AMOUNT_MAX)?;
-            let fits = matcher.restore_order(order);
+            let fits = matcher.restore_order(order, &traded);
             fields.check(fits)?;
         }
     }
@@ -556,11 +560,13 @@ fn restore_carries(fields: &mut Fields<'_>, matcher: &mut Matcher) -> Result<(),
         fields.check(carries.iter().all(|carry| carry.unsigned_abs() <= AMOUNT_MAX / 4))?;
         previous = Some(order);
         let Some(slot) = matcher.orders.find(order) else { return Err(fields.invalid()) };
-        let order = matcher.orders.get_mut(slot);
+        let order = matcher.orders.get(slot);
         // Rebates take no notice of what was charged.
         let rates = [order.taker_rate, order.maker_rate];
         fields.check(rates.iter().zip(carries).all(|(rate, carry)| rate.0 >= 0 || carry == 0))?;
-        [order.taker_carry, order.maker_carry] = carries;
+        let [taker_carry, maker_carry] = carries;
+        let traded = Traded { taker_carry, maker_carry, ..matcher.orders.traded(slot) };
+        matcher.orders.set_traded(slot, &traded);
     }
     Ok(())
 }

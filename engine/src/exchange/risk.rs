@@ -287,7 +287,7 @@ impl Risk {
     #[must_use]
     pub fn account(&self, account: AccountId) -> Option<AccountView> {
         let record = self.ledger.account(account)?;
-        Some(AccountView { account, suspended: record.suspended, balances: self.ledger.balances(record) })
+        Some(AccountView { account, suspended: record.is_suspended(), balances: self.ledger.balances(record) })
     }
 
     /// An asset's specification.
@@ -311,7 +311,7 @@ impl Risk {
     pub fn accounts(&self) -> impl Iterator<Item = AccountView> {
         self.ledger.accounts().map(|(account, record)| AccountView {
             account,
-            suspended: record.suspended,
+            suspended: record.is_suspended(),
             balances: self.ledger.balances(record),
         })
     }
@@ -349,7 +349,7 @@ impl Risk {
 
     pub(super) fn restore_account(&mut self, account: AccountId, suspended: bool) {
         self.ledger.create_account(account);
-        self.ledger.account_mut(account).expect("it was just created").suspended = suspended;
+        self.ledger.account_mut(account).expect("it was just created").set_suspended(suspended);
     }
 
     pub(super) fn restore_balance(&mut self, account: AccountId, asset: AssetId, balance: Balance) {
@@ -546,14 +546,14 @@ impl Risk {
             }
             Command::SuspendAccount { account } => {
                 let record = self.existing_account(account)?;
-                check(!record.suspended, RejectReason::AccountSuspended)?;
-                record.suspended = true;
+                check(!record.is_suspended(), RejectReason::AccountSuspended)?;
+                record.set_suspended(true);
                 Ok(Decision::Done(Event::AccountSuspended { account }))
             }
             Command::ResumeAccount { account } => {
                 let record = self.existing_account(account)?;
-                check(record.suspended, RejectReason::AccountNotSuspended)?;
-                record.suspended = false;
+                check(record.is_suspended(), RejectReason::AccountNotSuspended)?;
+                record.set_suspended(false);
                 Ok(Decision::Done(Event::AccountResumed { account }))
             }
             Command::AddAsset { asset, symbol, scale } => {
@@ -731,7 +731,7 @@ impl Risk {
         if record.is_active() {
             return Ok(record);
         }
-        let suspended = record.suspended;
+        let suspended = record.is_suspended();
         Err(Refusal::Exact(if suspended { RejectReason::AccountSuspended } else { RejectReason::AccountOwes }))
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{Exchange, Matcher, RULES_VERSION, Risk, WithdrawalState, view::in_turn};
+use super::{Exchange, Matcher, RULES_VERSION, Risk, WithdrawalState};
 use crate::types::{AMOUNT_MAX, AccountId, AssetId, TradingStatus};
 
 /// A hash over the whole state: blake3 over its canonical bytes. Two exchanges with the same hash hold the same.
@@ -114,9 +114,10 @@ impl Canonical<'_> {
         let mut carried: Vec<_> = matcher
             .markets()
             .flat_map(|market| [&market.bids, &market.asks])
-            .flat_map(|side| in_turn(side, matcher.orders()))
-            .filter(|order| order.is_carried())
-            .map(|order| (order.id, order.taker_carry, order.maker_carry))
+            .flat_map(|side| side.slots_in_turn(matcher.orders()))
+            .map(|slot| (matcher.orders().get(slot).id, matcher.orders().traded(slot)))
+            .filter(|(_, traded)| traded.is_carried())
+            .map(|(order, traded)| (order, traded.taker_carry, traded.maker_carry))
             .collect();
         carried.sort_unstable();
         self.length(carried.len());
@@ -175,7 +176,7 @@ impl Exchange {
         out.length(risk.ledger.accounts().count());
         for (account, record) in risk.ledger.accounts() {
             out.put(account.0.to_le_bytes());
-            out.put([u8::from(record.suspended)]);
+            out.put([u8::from(record.is_suspended())]);
             let balances = risk.ledger.balances(record);
             out.length(balances.len());
             for (asset, balance) in balances {
@@ -207,18 +208,19 @@ impl Exchange {
 
         for market in matcher.markets() {
             for side in [&market.bids, &market.asks] {
-                out.length(in_turn(side, matcher.orders()).count());
-                for order in in_turn(side, matcher.orders()) {
+                out.length(side.slots_in_turn(matcher.orders()).count());
+                for slot in side.slots_in_turn(matcher.orders()) {
+                    let (order, traded) = (matcher.orders().get(slot), matcher.orders().traded(slot));
                     out.put(order.id.0.to_le_bytes());
                     out.put(order.account.0.to_le_bytes());
                     out.put(order.client_order_id.0.to_le_bytes());
-                    out.put([u8::from(order.post_only)]);
+                    out.put([u8::from(order.is_post_only())]);
                     out.put(order.price.0.to_le_bytes());
                     out.put(order.remaining.0.to_le_bytes());
                     out.put(order.maker_rate.0.to_le_bytes());
                     out.put(order.taker_rate.0.to_le_bytes());
-                    out.put(order.taker_notional.to_le_bytes());
-                    out.put(order.maker_notional.to_le_bytes());
+                    out.put(traded.taker_notional.to_le_bytes());
+                    out.put(traded.maker_notional.to_le_bytes());
                 }
             }
         }
@@ -258,8 +260,9 @@ impl Exchange {
             let name = market.spec.market;
             for (side, asset) in [(&market.bids, market.spec.quote), (&market.asks, market.spec.base)] {
                 queued += side.check(self.matcher.orders()).map_err(|error| format!("{name}: {error}"))?;
-                for order in in_turn(side, self.matcher.orders()) {
-                    needs.hold(order.account, asset, order.hold(&market.spec).0)?;
+                for slot in side.slots_in_turn(self.matcher.orders()) {
+                    let order = self.matcher.orders().get(slot);
+                    needs.hold(order.account, asset, self.matcher.orders().hold(slot, &market.spec).0)?;
                     needs.count_open_order(order.account)?;
                 }
             }

@@ -13,6 +13,7 @@ use super::{
     stage::{Poll, Progress},
 };
 use crate::{
+    command::Command,
     event::{Event, EventSink},
     exchange::Exchange,
     types::{Digest, Sequence, Timestamp},
@@ -101,6 +102,7 @@ impl Poll for Core {
         let mut done = 0;
         while done < count && self.output.is_flushed() {
             let input = self.input.get(done).expect("counted as readable");
+            self.exchange.look_ahead(|distance| later(&self.input, done + distance, count));
             run.count(input.sequenced.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
             let mut sink = CommandSink::new(&mut self.output, input, now);
             if let Some(digest) = input.begins_epoch() {
@@ -137,6 +139,15 @@ impl Poll for Core {
             || (self.output.is_flushed()
                 && (self.input.readable() > 0 || (self.input.is_finished() && self.answers.is_empty())))
     }
+}
+
+/// The command at `offset`, among the first `count`.
+#[inline]
+pub(super) fn later(input: &broadcast::Consumer<Input>, offset: usize, count: usize) -> Option<(Sequence, &Command)> {
+    if offset >= count {
+        return None;
+    }
+    input.get(offset).map(|later| (later.sequence, &later.command))
 }
 
 /// Goes on from the state that was laid down.

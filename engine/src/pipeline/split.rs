@@ -20,7 +20,7 @@ use std::sync::Arc;
 use ringbuf::{Cursor, CursorReader, broadcast, spsc};
 
 use super::{
-    core::{Answers, CommandSink, is_timed},
+    core::{Answers, CommandSink, is_timed, later},
     journaler::{Run, SERVICE, WAIT},
     latency::Recorder,
     messages::{Input, Output},
@@ -163,6 +163,7 @@ impl Poll for RiskStage {
         let mut done = 0;
         while done < count {
             let input = self.input.get(done).expect("counted as readable");
+            self.risk.look_ahead(|distance| later(&self.input, done + distance, count));
             let timed = is_timed(input.sequence);
             let before = if timed { self.shared.clock.now() } else { started };
             let decision = self.risk.decide(input.sequence, input.time, &input.command);
@@ -312,6 +313,7 @@ impl Poll for MatcherStage {
         let mut done = 0;
         while done < count && self.is_flushed() {
             let input = self.input.get(done).expect("counted as readable");
+            self.matcher.look_ahead(|distance| later(&self.input, done + distance, count));
             let Decided { decision, at } = self.decisions.get(done).expect("counted as readable");
             run.count(at.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
             let timed = is_timed(input.sequence);

@@ -495,6 +495,7 @@ fn lead(
         (watch.closures, watch.fills) = (std::mem::take(&mut batch.closures), std::mem::take(&mut batch.fills));
         for (number, command) in (0_u32..).zip(read.iter()).take_while(|(_, command)| command.sequence <= halt) {
             watch.begin(number, command);
+            exchange.look_ahead_in(&read, number as usize);
             exchange.apply(command.sequence, command.time, &command.command, &mut watch);
             let verdict = match edits {
                 Some(edits) => excised(command, &mut watch, edits, &mut batch.instead)?,
@@ -616,6 +617,7 @@ fn follow(
             let SequencedCommand { sequence, time, .. } = *sequenced;
             let command = instead.next_if(|(at, _)| *at == number).map_or(&sequenced.command, |(_, other)| other);
             watch.begin(sequenced);
+            exchange.look_ahead_in(&batch.commands, number as usize);
             match verdict {
                 Verdict::Apply | Verdict::MustApply | Verdict::Replace => {
                     exchange.apply(sequence, time, command, &mut watch);

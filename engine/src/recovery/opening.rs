@@ -61,7 +61,8 @@ pub fn open_exchange<S: Storage>(
                 return Err(error);
             }
         };
-        for command in batch.iter() {
+        for (index, command) in batch.iter().enumerate() {
+            exchange.look_ahead_in(&batch, index);
             if let Err(source) = step(&mut exchange, command, &mut NoEvents, &epochs) {
                 drop(reading.into_reader());
                 return Err(OpenError::Epoch { sequence: command.sequence, source });

@@ -236,7 +236,8 @@ impl<S: Storage> Timeline<S> {
                 return Err(TimelineError::Future { asked: cut, last: exchange.last_sequence() });
             };
             let before = batch.partition_point(|command| command.sequence <= cut);
-            for command in &batch[..before] {
+            for (index, command) in batch[..before].iter().enumerate() {
+                exchange.look_ahead_in(&batch, index);
                 step(&mut exchange, command, &mut NoEvents, &epochs)?;
             }
             rest = Some(batch.behind(before)).filter(|batch| !batch.is_empty());
