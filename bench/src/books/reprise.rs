@@ -86,11 +86,14 @@ impl Book for RepriseBook {
     }
 
     fn execute(&mut self, commands: &[Command], trades: &mut Trades) {
-        for batch in commands.chunks(BATCH) {
+        let first = self.sequence.0 + 1;
+        let numbered = |index: usize| Some((Sequence(first + index as u64), commands.get(index)?));
+        for begin in (0..commands.len()).step_by(BATCH) {
             self.events.clear();
             let mut sink = Written { events: &mut self.events, trades };
-            // The place to look ahead in the batch.
-            for command in batch {
+            for index in begin..(begin + BATCH).min(commands.len()) {
+                self.matcher.look_ahead(|distance| numbered(index + distance));
+                let command = &commands[index];
                 self.sequence = self.sequence.next();
                 let decision = match command {
                     Command::PlaceLimit { .. } | Command::ReplaceOrder { .. } => &TERMS,

@@ -6,13 +6,10 @@ use engine::{
     command::Command,
     event::{Event, EventSink},
     exchange::Exchange,
-    types::Timestamp,
+    types::{Sequence, Timestamp},
 };
 
 use super::{event_hash::EventHash, workload::Workload};
-
-/// How many commands are handed over at once.
-const BATCH: usize = 64;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,12 +53,12 @@ pub fn run(workload: &Workload) -> Outcome {
 }
 
 fn apply(exchange: &mut Exchange, commands: &[Command], events: &mut impl EventSink) {
-    for batch in commands.chunks(BATCH) {
-        // The place to look ahead in the batch.
-        for command in batch {
-            let sequence = exchange.last_sequence().next();
-            exchange.apply(sequence, Timestamp(0), command, events);
-        }
+    let first = exchange.last_sequence().0 + 1;
+    let numbered = |index: usize| Some((Sequence(first + index as u64), commands.get(index)?));
+    for (index, command) in commands.iter().enumerate() {
+        exchange.look_ahead(|distance| numbered(index + distance));
+        let sequence = exchange.last_sequence().next();
+        exchange.apply(sequence, Timestamp(0), command, events);
     }
 }
 

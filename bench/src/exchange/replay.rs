@@ -52,7 +52,8 @@ pub fn replay(directory: &Path) -> Result<Outcome> {
     let (mut exchange, mut events) = (Exchange::new(), EventHash::default());
     let mut reading = ReadAhead::start(Journal::open(FileStorage::lock(directory)?, Options::default())?)?;
     while let Some(batch) = reading.next_batch()? {
-        for command in batch.iter() {
+        for (index, command) in batch.iter().enumerate() {
+            exchange.look_ahead_in(&batch, index);
             exchange.apply(command.sequence, command.time, &command.command, &mut events);
         }
     }
