@@ -19,14 +19,18 @@ pub struct Arguments {
 pub enum Part {
     /// Everything below in one run, its rounds interleaved; the default.
     Peers,
-    /// The exchange alone: in line, durable, reopened.
-    Exchange,
-    /// The exchange under attack by accounts that always overdraw.
-    Overdrafts,
     /// The rings and their peers.
     Rings,
-    /// The book and its peers.
+    /// The book alone and its peers.
     Books,
+    /// The exchange in line, and the replay of its journal.
+    Exchange,
+    /// The exchange through its pipeline: durable, not durable, in memory.
+    Pipeline,
+    /// The pipeline under attack by accounts that always overdraw.
+    Overdrafts,
+    /// What orders, accounts and balances take up, at ten million orders and a million accounts.
+    Memory,
     /// What it takes to excise a wrong airdrop from a history, beside replaying it.
     Excision(ExcisionSize),
     /// How fast a snapshot is loaded.
@@ -54,18 +58,9 @@ struct Options {
     /// How often everything is measured; figures are medians.
     #[arg(long, default_value = "5", global = true)]
     rounds: NonZeroUsize,
-    /// How many commands each run of the exchange takes, after its setup.
-    #[arg(long, default_value = "1000000", global = true)]
-    commands: NonZeroUsize,
-    /// How many limit orders and cancels each book takes.
-    #[arg(long, default_value = "500000", global = true)]
-    book_commands: NonZeroUsize,
-    /// How many items go through each ring.
-    #[arg(long, default_value = "4000000", global = true)]
-    items: NonZeroUsize,
-    /// How many accounts the deep workloads have, about three resting orders each.
-    #[arg(long, default_value = "34490", value_parser = clap::value_parser!(u32).range(10..=1_000_000), global = true)]
-    deep_accounts: u32,
+    /// A quarter of the work, for a first look: the figures are rougher.
+    #[arg(long, global = true)]
+    quick: bool,
     /// Where journals are made, in directories that are removed again; by default where temporary files belong.
     #[arg(long, global = true)]
     directory: Option<PathBuf>,
@@ -83,12 +78,18 @@ pub struct Settings {
     pub rounds: usize,
     /// Commands in each run of the exchange, after its setup.
     pub commands: usize,
-    /// Limit orders and cancels in each run of a book, after its setup.
+    /// Commands in each run of a book, after its setup.
     pub book_commands: usize,
     /// Items through each ring.
     pub items: u64,
-    /// How many accounts the deep workloads have, at least 10; about three resting orders each.
+    /// How many orders rest on a deep book; a tenth of it on one of middling depth.
+    pub deep_orders: usize,
+    /// How many accounts there are beside a deep book.
     pub deep_accounts: u32,
+    /// How many orders their memory is measured of.
+    pub memory_orders: u32,
+    /// How many accounts their memory is measured of.
+    pub memory_accounts: u32,
     /// Where journals are made.
     pub directory: PathBuf,
     /// Where the report is also written.
@@ -100,13 +101,17 @@ impl Arguments {
     #[must_use]
     pub fn settings(&self) -> Settings {
         let options = &self.options;
+        let share = if options.quick { 4 } else { 1 };
         Settings {
             part: self.part.unwrap_or(Part::Peers),
             rounds: options.rounds.get(),
-            commands: options.commands.get(),
-            book_commands: options.book_commands.get(),
-            items: options.items.get() as u64,
-            deep_accounts: options.deep_accounts,
+            commands: 1_000_000 / share,
+            book_commands: 1_000_000 / share,
+            items: 4_000_000 / share as u64,
+            deep_orders: 100_000,
+            deep_accounts: 1_000_000,
+            memory_orders: 10_000_000 / share as u32,
+            memory_accounts: 1_000_000 / share as u32,
             directory: options.directory.clone().unwrap_or_else(std::env::temp_dir),
             json: options.json.clone(),
         }

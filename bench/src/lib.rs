@@ -1,12 +1,14 @@
 //! Benchmarks of the exchange as a whole, of its rings and of its book, beside the best of their peers.
 //!
 //! ```text
-//! arguments ─► run ─► throughput   in line, pipeline, replay: the same commands, the same end state
-//!                  ├► overdrafts   the pipeline under attack
-//!                  ├► rings        items from thread to thread, ours and the peers'
-//!                  ├► books        limit orders and cancels, the whole exchange and the peers' books
-//!                  └► recovery     a wrong airdrop excised, a snapshot loaded
-//!                                  └► report: text, JSON
+//! arguments ─► run ─┬► rings        items from thread to thread, ours and the peers'
+//!                   ├► books        the book alone and the peers', under all flows ◄─┐
+//!                   ├► exchange     the whole exchange in line, and its replay     ◄─┴─ flows
+//!                   ├► throughput   the same commands through the pipeline: the same end state
+//!                   ├► overdrafts   the pipeline under attack
+//!                   ├► recovery     a wrong airdrop excised, a snapshot loaded
+//!                   └► memory       bytes per order, account, asset held
+//!                                   └► report: text, targets, JSON
 //! ```
 //!
 //! Every figure is the median over interleaved rounds, and every run is checked: a fast wrong run is an error.
@@ -15,6 +17,9 @@
 pub mod arguments;
 pub mod books;
 pub mod drive;
+pub mod exchange;
+pub mod flows;
+pub mod memory;
 pub mod overdrafts;
 pub mod recovery;
 pub mod report;

@@ -265,7 +265,9 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Section {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "{} ({} per second)", self.title, self.unit)?;
+        let timed = self.figures.iter().any(|figure| !figure.samples.is_empty());
+        let unit = if timed { format!(" ({} per second)", self.unit) } else { String::new() };
+        writeln!(formatter, "{}{unit}", self.title)?;
         for condition in &self.conditions {
             writeln!(formatter, "  {condition}")?;
         }

@@ -5,9 +5,11 @@ use anyhow::Result;
 use crate::{
     arguments::{Part, Settings},
     books::Books,
+    exchange::Exchanges,
+    memory,
     overdrafts::Overdrafts,
     recovery::{Excision, SnapshotLoad},
-    report::{Report, load_average},
+    report::{Findings, Report, load_average},
     rings::Rings,
     throughput::Throughput,
 };
@@ -17,56 +19,93 @@ use crate::{
 const EXCISION_COMMANDS: u64 = 1_000_000;
 const SNAPSHOT_ACCOUNTS: u32 = 100_000;
 
+/// A part of a run.
+trait Measured {
+    /// Measures everything of it once.
+    fn round(&mut self) -> Result<()>;
+
+    /// The figures, and what of ours went wrong.
+    fn finish(self: Box<Self>) -> Findings;
+}
+
+/// What a part is, from its own two functions; a round that cannot fail is `Ok`.
+macro_rules! measured {
+    ($($part:ty: $round:expr;)+) => {$(
+        impl Measured for $part {
+            fn round(&mut self) -> Result<()> {
+                let round: fn(&mut Self) -> Result<()> = $round;
+                round(self)
+            }
+
+            fn finish(self: Box<Self>) -> Findings {
+                <$part>::finish(*self)
+            }
+        }
+    )+};
+}
+
+measured! {
+    Rings: |part| { part.round(); Ok(()) };
+    Books: |part| { part.round(); Ok(()) };
+    Exchanges: Self::round;
+    Throughput: Self::round;
+    Overdrafts: Self::round;
+    Excision: Self::round;
+    SnapshotLoad: Self::round;
+}
+
 /// Measures all that the settings ask for.
 ///
 /// # Errors
 /// When a run cannot be made at all. A run that ended wrongly is in [`Report::failures`].
 pub fn run(settings: &Settings) -> Result<Report> {
-    let wants = |part| settings.part == part || settings.part == Part::Peers;
     let load_before = load_average();
-    let mut throughput = wants(Part::Exchange).then(|| Throughput::new(settings));
-    let mut overdrafts = wants(Part::Overdrafts).then(|| Overdrafts::new(settings));
-    let mut rings = wants(Part::Rings).then(|| Rings::new(settings));
-    let mut books = wants(Part::Books).then(|| Books::new(settings));
+    // First, while nothing has been freed.
+    let wants = |part| settings.part == part || settings.part == Part::Peers;
+    let memory = wants(Part::Memory).then(|| memory::measure(settings.memory_orders, settings.memory_accounts));
+    let mut parts = parts(settings)?;
+    let rounds = if parts.is_empty() { 0 } else { settings.rounds };
+    for round in 1..=rounds {
+        eprintln!("round {round} of {rounds}");
+        parts.iter_mut().try_for_each(|part| part.round())?;
+    }
+    let findings = parts.into_iter().map(|part| part.finish()).chain(memory).collect();
+    Ok(Report::new(rounds, load_before, findings))
+}
+
+fn parts(settings: &Settings) -> Result<Vec<Box<dyn Measured>>> {
+    let wants = |part| settings.part == part || settings.part == Part::Peers;
+    let mut parts: Vec<Box<dyn Measured>> = Vec::new();
+    if wants(Part::Rings) {
+        parts.push(Box::new(Rings::new(settings)));
+    }
+    if wants(Part::Books) {
+        parts.push(Box::new(Books::new(settings)?));
+    }
+    if wants(Part::Exchange) {
+        parts.push(Box::new(Exchanges::new(settings)?));
+    }
+    if wants(Part::Pipeline) {
+        parts.push(Box::new(Throughput::new(settings)));
+    }
+    if wants(Part::Overdrafts) {
+        parts.push(Box::new(Overdrafts::new(settings)));
+    }
     let excision = match settings.part {
         Part::Excision(size) => Some(size.history),
         Part::Peers => Some(EXCISION_COMMANDS.min(settings.commands as u64)),
         _ => None,
     };
-    let mut excision = excision.map(|commands| Excision::new(settings, commands)).transpose()?;
+    if let Some(commands) = excision {
+        parts.push(Box::new(Excision::new(settings, commands)?));
+    }
     let snapshot = match settings.part {
         Part::Snapshot(size) => Some(size.accounts),
         Part::Peers => Some(SNAPSHOT_ACCOUNTS.min(settings.commands as u32)),
         _ => None,
     };
-    let mut snapshot = snapshot.map(|accounts| SnapshotLoad::new(settings, accounts)).transpose()?;
-    for _ in 0..settings.rounds {
-        if let Some(excision) = &mut excision {
-            excision.round()?;
-        }
-        if let Some(snapshot) = &mut snapshot {
-            snapshot.round()?;
-        }
-        if let Some(throughput) = &mut throughput {
-            throughput.round()?;
-        }
-        if let Some(overdrafts) = &mut overdrafts {
-            overdrafts.round()?;
-        }
-        if let Some(rings) = &mut rings {
-            rings.round();
-        }
-        if let Some(books) = &mut books {
-            books.round();
-        }
+    if let Some(accounts) = snapshot {
+        parts.push(Box::new(SnapshotLoad::new(settings, accounts)?));
     }
-    let parts = [
-        throughput.map(Throughput::finish),
-        overdrafts.map(Overdrafts::finish),
-        rings.map(Rings::finish),
-        books.map(Books::finish),
-        excision.map(Excision::finish),
-        snapshot.map(SnapshotLoad::finish),
-    ];
-    Ok(Report::new(settings.rounds, load_before, parts.into_iter().flatten().collect()))
+    Ok(parts)
 }

@@ -41,8 +41,7 @@ impl Throughput {
     /// Generates the commands.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        let workloads =
-            [Workload::shallow(settings.commands), Workload::deep(settings.deep_accounts, settings.commands)];
+        let workloads = [Workload::shallow(settings.commands)];
         let runs = workloads.into_iter().map(WorkloadRuns::new).collect();
         Self { directory: settings.directory.clone(), runs }
     }

@@ -1,104 +1,94 @@
-//! Order books, the whole exchange and the peers': the same limit orders and cancels, the same trades.
+//! Order books alone, ours and the peers': the same commands, and what they trade held against a naive book.
 //!
-//! The exchange is measured as it is: accounts, holds, fees, settlement and events are part of every command. The
-//! peers have books and nothing else, so the comparison is against us.
+//! Ours is the matcher without risk and ledger, which the peers don't have either; it writes every event to a buffer. All
+//! hand out their trades, which are checked: number, quantity, price, maker and taker, in order.
 
-mod flow;
+mod limitbook;
 mod lobster;
 mod matchcore;
 mod orderbook_rs;
 mod reprise;
+mod run;
+mod rust_ob;
+mod rust_order_book;
+mod section;
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
-};
-
+use anyhow::Result;
 use gateway_sim::report::text::grouped;
 
-pub use flow::{BookCommand, BookFlow};
+pub use run::Book;
+use run::{Run, measure, peer};
 
 use crate::{
     arguments::Settings,
-    report::{Figure, Findings, Section},
+    flows::{self, Flow},
+    report::{Findings, Section, Target, median},
 };
 
-/// A book of one market.
-pub trait Book {
-    /// How the book wants a command; made beforehand.
-    type Command;
-
-    /// An empty book.
-    fn new(flow: &BookFlow) -> Self;
-
-    /// The command at `index`, from 0; an order is named by the index of the command that placed it.
-    fn command(flow: &BookFlow, index: u64, command: &BookCommand) -> Self::Command;
-
-    /// Carries it out.
-    fn execute(&mut self, command: &Self::Command, trades: &mut Trades);
-}
-
-/// All trades, in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Trades {
-    /// How many.
-    pub count: u64,
-    /// The sum of their quantities.
-    pub quantity: u64,
-    /// Over makers, takers, prices and quantities, in order.
-    pub checksum: u64,
-}
-
-impl Trades {
-    /// Counts a trade; orders by the index of the command that placed them.
-    #[inline]
-    pub fn add(&mut self, maker: u64, taker: u64, price: u64, quantity: u64) {
-        self.count += 1;
-        self.quantity += quantity;
-        for word in [maker, taker, price, quantity] {
-            // FNV-1a's prime, on words.
-            self.checksum = (self.checksum ^ word).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-}
-
-/// A run's speed and trades, or why it has none.
-type Outcome = Result<(f64, Trades), String>;
-
+/// One book under one flow.
 struct Case {
     book: &'static str,
     setting: &'static str,
-    run: fn(&BookFlow) -> Outcome,
-    /// Why its trades differ, where that was looked up.
+    run: fn(&Flow) -> Result<Run, String>,
+    /// What was found when its trades were looked into.
     known: &'static str,
-    samples: Vec<f64>,
-    trades: Trades,
+    runs: Vec<Run>,
     error: Option<String>,
+}
+
+impl Case {
+    fn samples(&self) -> Vec<f64> {
+        self.runs.iter().map(Run::per_second).collect()
+    }
+
+    fn speed(&self) -> f64 {
+        median(&self.samples())
+    }
+
+    /// Whether all its trades were those of the naive book.
+    fn is_right(&self) -> bool {
+        self.error.is_none() && self.runs.iter().all(Run::is_right)
+    }
+}
+
+/// A flow, and all books under it; the first is ours.
+struct Comparison {
+    flow: Flow,
+    cases: Vec<Case>,
 }
 
 /// Measures books.
 pub struct Books {
-    runs: Vec<(BookFlow, Vec<Case>)>,
+    comparisons: Vec<Comparison>,
+    /// Flows that cannot be had.
+    skipped: Vec<String>,
 }
 
 impl Books {
-    /// Generates the commands.
-    #[must_use]
-    pub fn new(settings: &Settings) -> Self {
-        let flows =
-            [BookFlow::shallow(settings.book_commands), BookFlow::deep(settings.deep_accounts, settings.book_commands)];
-        Self { runs: flows.into_iter().map(|flow| (flow, cases())).collect() }
+    /// Makes the flows.
+    ///
+    /// # Errors
+    /// When recorded data is there and cannot be read.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let (orders, commands) = (settings.deep_orders, settings.book_commands);
+        let mut flows = vec![flows::exchange_core(commands), flows::deep(orders, 1_000, commands)];
+        flows.extend(flows::EQUITY_SWINGS.map(|swing| flows::equity(swing, orders / 10, commands)));
+        let mut skipped = Vec::new();
+        match flows::recorded(commands)? {
+            Ok(flow) => flows.push(flow),
+            Err(reason) => skipped.push(reason),
+        }
+        flows.extend(flows::worst_cases(orders, commands));
+        let comparisons = flows.into_iter().map(|flow| Comparison { flow, cases: cases() }).collect();
+        Ok(Self { comparisons, skipped })
     }
 
     /// Measures everything once.
     pub fn round(&mut self) {
-        for (flow, cases) in &mut self.runs {
+        for Comparison { flow, cases } in &mut self.comparisons {
             for case in cases.iter_mut().filter(|case| case.error.is_none()) {
                 match (case.run)(flow) {
-                    Ok((seconds, trades)) => {
-                        case.samples.push(flow.timed() as f64 / seconds);
-                        case.trades = trades;
-                    }
+                    Ok(run) => case.runs.push(run),
                     Err(error) => case.error = Some(error),
                 }
             }
@@ -108,79 +98,99 @@ impl Books {
     /// The figures, and what of ours went wrong.
     #[must_use]
     pub fn finish(self) -> Findings {
-        let mut failures = Vec::new();
-        let mut sections = Vec::new();
-        for (flow, cases) in self.runs {
-            let ours = &cases[0];
-            let Trades { count, quantity, .. } = ours.trades;
-            failures.extend(ours.error.as_ref().map(|error| format!("book, {}: {error}", flow.name)));
-            if count == 0 {
-                failures.push(format!("book, {}: nothing was traded", flow.name));
-            }
-            let figures = cases.iter().map(|case| {
-                let outcome = match &case.error {
-                    Some(error) => format!("FAILED: {error}"),
-                    None if case.trades == ours.trades => "same trades".to_owned(),
-                    None => {
-                        let Trades { count, quantity, .. } = case.trades;
-                        let known = case.known;
-                        format!("OTHER TRADES: {} of {} lots in all{known}", grouped(count), grouped(quantity))
-                    }
-                };
-                let samples = if case.error.is_some() { &[] } else { case.samples.as_slice() };
-                let figure = Figure::new(case.book, case.setting, samples, outcome);
-                if case.book == ours.book { figure } else { figure.compared_to(ours.book, &ours.samples) }
-            });
-            let figures = figures.collect();
-            let conditions = vec![
-                flow.description(),
-                format!("in line, one thread; trades: {} of {} lots in all", grouped(count), grouped(quantity)),
-                "reprise does accounts, holds, fees, settlement and events besides; the peers are books without a ledger"
-                    .to_owned(),
-            ];
-            sections.push(Section { title: format!("books, {}", flow.name), conditions, unit: "commands", figures });
+        let mut findings = Findings::default();
+        let all = &self.comparisons;
+        findings.sections.extend(all.iter().map(Comparison::section));
+        if let Some(first) = findings.sections.first_mut() {
+            first.conditions.extend(self.skipped);
         }
-        Findings { sections, failures, ..Findings::default() }
+        findings.failures.extend(all.iter().flat_map(Comparison::failures));
+
+        let named = |name: &str| all.iter().find(|comparison| comparison.flow.name == name);
+        for (key, name, bound) in
+            [("ratios.book_1k_vs_best_rust", "exchange-core", 4.0), ("ratios.book_100k_vs_best_rust", "deep", 6.0)]
+        {
+            if let Some((lead, peer)) = named(name).and_then(|comparison| comparison.lead(|_| true)) {
+                let claim = format!("book alone, {name}: times the fastest peer, {peer}");
+                findings.targets.push(Target::at_least(key, claim, lead, bound));
+            }
+            if let Some((lead, peer)) = named(name).and_then(|comparison| comparison.lead(Case::is_right)) {
+                let claim = format!("book alone, {name}: times the fastest peer that is right, {peer}");
+                findings.targets.push(Target::at_least("", claim, lead, bound));
+            }
+        }
+        let leads = all.iter().filter_map(|comparison| Some((comparison.lead(|_| true)?, &comparison.flow.name)));
+        if let Some(((lead, peer), flow)) = leads.min_by(|((one, _), _), ((other, _), _)| one.total_cmp(other)) {
+            let claim = format!("book alone, least lead of all flows: {flow}, over {peer}");
+            findings.targets.push(Target::at_least("", claim, lead, 1.0));
+        }
+        let by_speed = || all.iter().map(|comparison| (comparison.cases[0].speed(), &comparison.flow.name));
+        let slowest = by_speed().min_by(|(one, _), (other, _)| one.total_cmp(other));
+        let fastest = by_speed().max_by(|(one, _), (other, _)| one.total_cmp(other));
+        if let (Some((least, worst)), Some((most, best))) = (slowest, fastest) {
+            let claim = format!("book alone, the slowest flow, {worst}, of the fastest, {best}");
+            findings.targets.push(Target::at_least("", claim, least / most, 0.5));
+        }
+        findings
+    }
+}
+
+impl Comparison {
+    /// By how many times we are faster than the fastest of the `wanted` peers, and which that is.
+    fn lead(&self, wanted: impl Fn(&Case) -> bool) -> Option<(f64, &'static str)> {
+        let peers = self.cases[1..].iter().filter(|case| case.error.is_none() && wanted(case));
+        let fastest = peers.max_by(|one, other| one.speed().total_cmp(&other.speed()))?;
+        Some((self.cases[0].speed() / fastest.speed(), fastest.book))
+    }
+
+    fn failures(&self) -> Vec<String> {
+        let ours = &self.cases[0];
+        let mut failures = Vec::new();
+        failures.extend(ours.error.as_ref().map(|error| format!("book, {}: {error}", self.flow.name)));
+        if !ours.is_right() {
+            failures.push(format!("book, {}: other trades than the naive book", self.flow.name));
+        }
+        if !self.cases[1..].iter().any(Case::is_right) {
+            failures.push(format!("book, {}: no peer agrees", self.flow.name));
+        }
+        failures
+    }
+
+    fn section(&self) -> Section {
+        let ours = &self.cases[0];
+        let mut conditions = vec![self.flow.description.clone()];
+        for (which, lead) in [("peer", self.lead(|_| true)), ("peer that is right", self.lead(Case::is_right))] {
+            conditions.extend(lead.map(|(lead, peer)| format!("{lead:.2} times the fastest {which}, {peer}")));
+        }
+        let figures = self.cases.iter().map(|case| section::figure(case, ours, self.flow.timed())).collect();
+        Section { title: format!("books, {}", self.flow.name), conditions, unit: "commands", figures }
     }
 }
 
 fn cases() -> Vec<Case> {
-    let case = |book, setting, run| Case {
-        book,
-        setting,
-        run,
-        known: "",
-        samples: Vec::new(),
-        trades: Trades::default(),
-        error: None,
-    };
+    let case = |book, setting, run, known| Case { book, setting, run, known, runs: Vec::new(), error: None };
     vec![
-        case("reprise", "whole exchange: risk + match + settle + events", measure::<reprise::RepriseBook>),
-        Case {
-            known: "; its version 0.4.0 lets a limit order that crosses trade beyond its limit",
-            ..case("matchcore", "book only, integers", peer::<matchcore::MatchcoreBook>)
-        },
-        case("lobster", "book only, integers", peer::<lobster::LobsterBook>),
-        case("orderbook-rs", "book only, integers, made for many threads", peer::<orderbook_rs::OrderbookRsBook>),
+        case("reprise", "events written out", measure::<reprise::RepriseBook>, ""),
+        case(
+            "matchcore",
+            "",
+            peer::<matchcore::MatchcoreBook>,
+            "version 0.4.0 lets a limit order that crosses trade beyond its limit",
+        ),
+        case("rust_ob", "decimals", peer::<rust_ob::RustObBook>, ""),
+        case("lobster", "", peer::<lobster::LobsterBook>, ""),
+        case(
+            "limitbook",
+            "decimals",
+            peer::<limitbook::LimitbookBook>,
+            "in version 0.1.0 an order that is filled in part keeps its whole quantity",
+        ),
+        case(
+            "rust-order-book",
+            "",
+            peer::<rust_order_book::RustOrderBook>,
+            "version 0.0.2 hands out no trades, only how much was executed",
+        ),
+        case("orderbook-rs", "made for many threads", peer::<orderbook_rs::OrderbookRsBook>, ""),
     ]
-}
-
-/// Runs a peer; when it panics, that is its outcome.
-fn peer<B: Book>(flow: &BookFlow) -> Outcome {
-    catch_unwind(AssertUnwindSafe(|| measure::<B>(flow))).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(format!("panicked: {}", text.unwrap_or_default()))
-    })
-}
-
-fn measure<B: Book>(flow: &BookFlow) -> Outcome {
-    let commands = (0..).zip(&flow.commands).map(|(index, command)| B::command(flow, index, command));
-    let commands: Vec<B::Command> = commands.collect();
-    let (setup, timed) = commands.split_at(flow.setup);
-    let (mut book, mut trades) = (B::new(flow), Trades::default());
-    setup.iter().for_each(|command| book.execute(command, &mut trades));
-    let begun = Instant::now();
-    timed.iter().for_each(|command| book.execute(command, &mut trades));
-    Ok((begun.elapsed().as_secs_f64(), trades))
 }

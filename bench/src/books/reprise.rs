@@ -1,121 +1,137 @@
-//! Our own: the whole exchange, in line.
-//!
-//! Every account of the flow is two here, one that buys and one that sells: peers know no owners and would trade
-//! where we prevent a self-trade.
+//! Our own book: the matcher, driven as the pipeline drives it, with what risk would have decided given beforehand.
+
+use std::hint::black_box;
 
 use engine::{
     command::Command,
-    event::{Event, EventSink},
-    exchange::Exchange,
+    event::Event,
+    exchange::{Decision, MatchSink, Matcher, OrderTerms, Settlement},
     types::{
-        AMOUNT_MAX, AccountId, Amount, AssetId, ClientOrderId, ExternalId, FeeRate, LimitType, MarketId, OrderId,
-        Price, Quantity, Side, Timestamp,
+        AccountId, Amount, AssetId, ClientOrderId, FeeRate, MarketId, OrderId, Price, Quantity, Sequence, Timestamp,
     },
 };
 
-use super::{Book, BookCommand, BookFlow, Trades};
+use super::run::Book;
+use crate::flows::{BookCommand, Flow, Trades};
 
-const BASE: AssetId = AssetId(0);
-const QUOTE: AssetId = AssetId(1);
 const MARKET: MarketId = MarketId(0);
-/// Assets and market.
-const FIRST_COMMANDS: u64 = 3;
-/// For each account of the flow: two accounts, two deposits.
-const COMMANDS_PER_ACCOUNT: u64 = 4;
+/// More than any order needs.
+const HELD: Amount = Amount(1 << 60);
+/// No fees: the peers charge none.
+const TERMS: Decision = Decision::Order(OrderTerms { held: HELD, maker_rate: FeeRate(0), taker_rate: FeeRate(0) });
+/// How many commands are handed over at once; what comes out is taken after each batch.
+const BATCH: usize = 64;
 
 pub(super) struct RepriseBook {
-    exchange: Exchange,
-    first: u64,
+    matcher: Matcher,
+    /// Of the last command.
+    sequence: Sequence,
+    /// What came out of the batch.
+    events: Vec<Event>,
 }
 
-/// The sequence of the flow's command 0.
-const fn first_sequence(flow: &BookFlow) -> u64 {
-    FIRST_COMMANDS + flow.accounts as u64 * COMMANDS_PER_ACCOUNT + 1
-}
-
-const fn account_of(flow_accounts: u32, account: u32, side: Side) -> AccountId {
-    match side {
-        Side::Buy => AccountId(account),
-        Side::Sell => AccountId(account + flow_accounts),
-    }
-}
-
-struct TradeSink<'a> {
+/// Writes events out, and counts trades as every peer's are counted.
+struct Written<'a> {
+    events: &'a mut Vec<Event>,
     trades: &'a mut Trades,
-    first: u64,
 }
 
-impl EventSink for TradeSink<'_> {
+impl MatchSink for Written<'_> {
     #[inline]
     fn emit(&mut self, event: Event) {
         if let Event::Filled { taker, maker, price, quantity, .. } = event {
-            self.trades.add(maker.0 - self.first, taker.0 - self.first, price.0, quantity.0);
+            self.trades.add(name_of(maker), name_of(taker), price.0, quantity.0);
         }
+        self.events.push(event);
     }
+
+    #[inline]
+    fn settle(&mut self, _settlement: Settlement) {}
 }
 
-impl RepriseBook {
-    fn apply(&mut self, command: &Command, events: &mut impl EventSink) {
-        let sequence = self.exchange.last_sequence().next();
-        self.exchange.apply(sequence, Timestamp(0), command, events);
-    }
+/// The sequence of the command that adds the market; those of the flow follow.
+const FIRST: u64 = 1;
+
+const fn name_of(order: OrderId) -> u64 {
+    order.0 - FIRST - 1
+}
+
+const fn order_id(name: u32) -> OrderId {
+    OrderId(name as u64 + FIRST + 1)
 }
 
 impl Book for RepriseBook {
     type Command = Command;
 
-    fn new(flow: &BookFlow) -> Self {
-        let mut book = Self { exchange: Exchange::new(), first: first_sequence(flow) };
-        let mut events: Vec<Event> = Vec::new();
-        let symbol = |text: &str| text.parse().expect("the symbols are valid");
-        book.apply(&Command::AddAsset { asset: BASE, symbol: symbol("BTC"), scale: 8 }, &mut events);
-        book.apply(&Command::AddAsset { asset: QUOTE, symbol: symbol("USD"), scale: 6 }, &mut events);
-        let market = Command::AddMarket {
+    const CHANGES_ORDERS: bool = true;
+
+    fn new(_flow: &Flow) -> Self {
+        let mut book = Self { matcher: Matcher::default(), sequence: Sequence(FIRST), events: Vec::new() };
+        let add = Command::AddMarket {
             market: MARKET,
-            base: BASE,
-            quote: QUOTE,
-            lot_size: Amount(10_000),
+            base: AssetId(0),
+            quote: AssetId(1),
+            lot_size: Amount(1),
             tick_value: Amount(1),
-            maker_rate: FeeRate(20),
-            taker_rate: FeeRate(50),
+            maker_rate: FeeRate(0),
+            taker_rate: FeeRate(0),
         };
-        book.apply(&market, &mut events);
-        let amount = Amount(AMOUNT_MAX / 2 / u64::from(flow.accounts));
-        for account in 1..=flow.accounts {
-            for (side, asset) in [(Side::Buy, QUOTE), (Side::Sell, BASE)] {
-                let account = account_of(flow.accounts, account, side);
-                let external_id = ExternalId::from_u128(account.0.into());
-                book.apply(&Command::CreateAccount { account }, &mut events);
-                book.apply(&Command::Deposit { account, asset, amount, external_id }, &mut events);
-            }
-        }
-        let refused = events.iter().find(|event| matches!(event, Event::Refused { .. }));
-        assert!(refused.is_none(), "the setup was refused: {refused:?}");
-        assert_eq!(book.exchange.last_sequence().next().0, book.first);
+        let mut sink = Written { events: &mut book.events, trades: &mut Trades::default() };
+        book.matcher.execute(book.sequence, Timestamp(0), &add, &Decision::Forward, &mut sink);
         book
     }
 
-    fn command(flow: &BookFlow, _index: u64, command: &BookCommand) -> Command {
-        match *command {
-            BookCommand::Place { account, side, price, quantity } => Command::PlaceLimit {
-                account: account_of(flow.accounts, account, side),
-                market: MARKET,
-                side,
-                limit_type: LimitType::GoodTillCancel,
-                price: Price(price),
-                quantity: Quantity(quantity),
-                client_order_id: ClientOrderId(0),
-            },
-            BookCommand::Cancel { account, side, order } => Command::CancelOrder {
-                account: account_of(flow.accounts, account, side),
-                order: OrderId(first_sequence(flow) + order),
-            },
-        }
+    fn commands(&mut self, flow: &Flow, commands: &[(u32, BookCommand)]) -> Vec<Command> {
+        commands.iter().map(|(_, command)| command_of(flow, command)).collect()
     }
 
-    #[inline]
-    fn execute(&mut self, command: &Command, trades: &mut Trades) {
-        let first = self.first;
-        self.apply(command, &mut TradeSink { trades, first });
+    fn execute(&mut self, commands: &[Command], trades: &mut Trades) {
+        for batch in commands.chunks(BATCH) {
+            self.events.clear();
+            let mut sink = Written { events: &mut self.events, trades };
+            // The place to look ahead in the batch.
+            for command in batch {
+                self.sequence = self.sequence.next();
+                let decision = match command {
+                    Command::PlaceLimit { .. } | Command::ReplaceOrder { .. } => &TERMS,
+                    _ => &Decision::Forward,
+                };
+                self.matcher.execute(self.sequence, Timestamp(0), command, decision, &mut sink);
+            }
+            black_box(&self.events);
+        }
+    }
+}
+
+fn command_of(flow: &Flow, command: &BookCommand) -> Command {
+    match *command {
+        BookCommand::Place { account, side, limit_type, price, quantity } => Command::PlaceLimit {
+            account: AccountId(account),
+            market: MARKET,
+            side,
+            limit_type,
+            price: Price(price),
+            quantity: Quantity(quantity),
+            client_order_id: ClientOrderId(0),
+        },
+        BookCommand::Cancel { order } => {
+            Command::CancelOrder { account: AccountId(flow.owner(order).0), order: order_id(order) }
+        }
+        BookCommand::Reduce { order, quantity } => Command::ReduceOrder {
+            account: AccountId(flow.owner(order).0),
+            order: order_id(order),
+            quantity: Quantity(quantity),
+        },
+        BookCommand::Replace { order, price, quantity } => {
+            let (account, side) = flow.owner(order);
+            Command::ReplaceOrder {
+                account: AccountId(account),
+                market: MARKET,
+                side,
+                order: order_id(order),
+                price: Price(price),
+                quantity: Quantity(quantity),
+            }
+        }
     }
 }

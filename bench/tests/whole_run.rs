@@ -14,7 +14,10 @@ fn all_runs_end_alike_and_the_report_says_what_they_were() {
         commands: 3_000,
         book_commands: 3_000,
         items: 3_000,
-        deep_accounts: 400,
+        deep_orders: 2_000,
+        deep_accounts: 2_000,
+        memory_orders: 2_000,
+        memory_accounts: 500,
         directory: directory.path().to_owned(),
         json: None,
     };
@@ -34,11 +37,14 @@ fn all_runs_end_alike_and_the_report_says_what_they_were() {
     let sections = json["sections"].as_array().expect("a list of sections");
     let titles: Vec<_> = sections.iter().map(|section| section["title"].as_str().unwrap_or_default()).collect();
     for title in [
-        "exchange, shallow",
-        "exchange, deep",
-        "attack by accounts that always overdraw",
-        "books, shallow",
+        "books, exchange-core",
         "books, deep",
+        "books, equity 60 %",
+        "books, modify-heavy",
+        "exchange in line",
+        "exchange, shallow",
+        "attack by accounts that always overdraw",
+        "memory",
     ] {
         assert!(titles.contains(&title), "{title} in {titles:?}");
     }
@@ -52,9 +58,25 @@ fn all_runs_end_alike_and_the_report_says_what_they_were() {
             assert_eq!(samples.is_empty(), figure["median"] == 0.0, "{figure}");
         }
     }
-    let durable = &sections[0]["figures"][1];
+    let pipelines = sections.iter().find(|section| section["title"] == "exchange, shallow").expect("it is there");
+    let durable = &pipelines["figures"][1];
     assert!(durable["setting"].as_str().is_some_and(|setting| setting.contains("durability sync")), "{durable}");
     assert!(durable["ratio"]["median"].is_number(), "{durable}");
+
+    assert_eq!(json["agree"], true);
+    for (group, name) in [
+        ("ratios", "book_1k_vs_best_rust"),
+        ("ratios", "book_100k_vs_best_rust"),
+        ("ratios", "replay_vs_inline"),
+        ("inline_mps", "exchange_core"),
+        ("inline_mps", "deep"),
+        ("inline_mps", "equity_worst"),
+    ] {
+        assert!(json[group][name].is_number(), "{group}.{name} in {json}");
+    }
+    for target in json["targets"].as_array().expect("a list of targets") {
+        assert!(target["claim"].is_string() && target["met"].is_boolean(), "{target}");
+    }
 
     let left = std::fs::read_dir(directory.path()).expect("the directory can be read").count();
     assert_eq!(left, 0, "journals are removed again");

@@ -1,0 +1,149 @@
+//! The whole exchange in line, under the flows that the book is measured with, and the replay of a journal of the same.
+
+pub mod event_hash;
+pub mod in_line;
+mod replay;
+pub mod workload;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use gateway_sim::machine::file_system_of;
+use tempfile::TempDir;
+
+use self::{
+    in_line::{EndState, Outcome},
+    workload::Workload,
+};
+use crate::{
+    arguments::Settings,
+    flows,
+    report::{Figure, Findings, Section, Target, median},
+};
+
+/// One workload in line; samples are commands per second.
+struct InLine {
+    workload: Workload,
+    samples: Vec<f64>,
+    /// With the setup counted, as the replay has to.
+    with_setup: Vec<f64>,
+    expected: EndState,
+    failures: Vec<String>,
+}
+
+/// Measures the exchange in line.
+pub struct Exchanges {
+    directory: PathBuf,
+    runs: Vec<InLine>,
+    /// Of the first workload.
+    journal: TempDir,
+    replays: Vec<f64>,
+}
+
+impl InLine {
+    /// Runs the workload once, to know how it must end.
+    fn new(workload: Workload) -> Self {
+        let mut failures = Vec::new();
+        let trades = in_line::trades(&workload);
+        if trades != workload.trades {
+            let name = &workload.name;
+            failures.push(format!("in line, {name}: {trades:?} traded, and the naive book {:?}", workload.trades));
+        }
+        let expected = in_line::run(&workload).end;
+        if expected.events.refusals > 0 {
+            failures.push(format!("in line, {}: {} commands refused", workload.name, expected.events.refusals));
+        }
+        Self { workload, samples: Vec::new(), with_setup: Vec::new(), expected, failures }
+    }
+
+    fn round(&mut self) {
+        let outcome = in_line::run(&self.workload);
+        self.samples.push(self.workload.flow.len() as f64 / outcome.flow_seconds);
+        self.with_setup.push(self.workload.commands() as f64 / outcome.all_seconds);
+        self.check("in line", &outcome);
+    }
+
+    fn check(&mut self, way: &str, outcome: &Outcome) {
+        if outcome.end != self.expected {
+            let (name, end, expected) = (&self.workload.name, &outcome.end, &self.expected);
+            self.failures.push(format!("{way}, {name}: ended with {end:?}, and should with {expected:?}"));
+        }
+    }
+
+    const fn outcome(&self) -> &'static str {
+        if self.failures.is_empty() { "same end state" } else { "END STATES DIFFER" }
+    }
+}
+
+impl Exchanges {
+    /// Makes the workloads, and a journal of the first.
+    ///
+    /// # Errors
+    /// When no journal can be made.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let commands = settings.commands;
+        let mut flows =
+            vec![flows::exchange_core(commands), flows::deep(settings.deep_orders, settings.deep_accounts, commands)];
+        flows.extend(flows::EQUITY_SWINGS.map(|swing| flows::equity(swing, settings.deep_orders / 10, commands)));
+        let runs: Vec<InLine> = flows.iter().map(|flow| InLine::new(Workload::new(flow))).collect();
+        let journal = replay::journal_of(&runs[0].workload, &settings.directory)?;
+        Ok(Self { directory: settings.directory.clone(), runs, journal, replays: Vec::new() })
+    }
+
+    /// Measures everything once.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn round(&mut self) -> Result<()> {
+        self.runs.iter_mut().for_each(InLine::round);
+        let outcome = replay::replay(self.journal.path())?;
+        let first = &mut self.runs[0];
+        self.replays.push(first.workload.commands() as f64 / outcome.all_seconds);
+        first.check("replay", &outcome);
+        Ok(())
+    }
+
+    /// The figures, and what of ours went wrong.
+    #[must_use]
+    pub fn finish(self) -> Findings {
+        let mut figures = Vec::new();
+        let mut conditions =
+            vec!["risk, ledger, matching, settlement, and a hash over every event; one thread, no journal".to_owned()];
+        for InLine { workload, samples, .. } in &self.runs {
+            conditions.push(format!("{}: {}", workload.name, workload.description));
+            let outcome = self.runs.iter().find(|run| run.workload.name == workload.name).map_or("", InLine::outcome);
+            figures.push(Figure::new(workload.name.as_str(), "in line", samples, outcome.to_owned()));
+        }
+        let first = &self.runs[0];
+        let journal = format!("{}, from a journal on {}", first.workload.name, file_system_of(&self.directory));
+        figures.push(
+            Figure::new("replay", journal, &self.replays, first.outcome().to_owned())
+                .compared_to("in line with its setup", &first.with_setup),
+        );
+        let millions = |samples: &[f64]| median(samples) / 1e6;
+        let equity = self.runs[2..].iter().min_by(|one, other| median(&one.samples).total_cmp(&median(&other.samples)));
+        let mut targets = vec![
+            Target::at_least(
+                "inline_mps.exchange_core",
+                "in line, exchange-core, 1,000 accounts: millions a second",
+                millions(&first.samples),
+                8.0,
+            ),
+            Target::at_least(
+                "inline_mps.deep",
+                "in line, deep, 1,000,000 accounts: millions a second",
+                millions(&self.runs[1].samples),
+                5.0,
+            ),
+        ];
+        if let Some(worst) = equity {
+            let claim = format!("in line, the worst equity path, {}: millions a second", worst.workload.name);
+            targets.push(Target::at_least("inline_mps.equity_worst", claim, millions(&worst.samples), 5.0));
+        }
+        let ratio = median(&self.replays) / median(&first.with_setup);
+        targets.push(Target::at_least("ratios.replay_vs_inline", "replay from the journal, of in line", ratio, 0.9));
+        let section = Section { title: "exchange in line".to_owned(), conditions, unit: "commands", figures };
+        let failures = self.runs.into_iter().flat_map(|run| run.failures).collect();
+        Findings { sections: vec![section], targets, failures }
+    }
+}
