@@ -26,6 +26,7 @@ mod cursor;
 mod prefetch;
 mod slots;
 pub mod spsc;
+pub mod stamped;
 mod sync;
 mod wait;
 

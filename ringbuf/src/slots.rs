@@ -21,6 +21,22 @@ pub enum CapacityError {
     TooLarge(usize),
 }
 
+impl CapacityError {
+    /// Refuses a number of slots that cannot be that of a ring.
+    pub(crate) fn check<Slot>(capacity: usize) -> Result<(), Self> {
+        if capacity == 0 {
+            return Err(Self::Zero);
+        }
+        if !capacity.is_power_of_two() {
+            return Err(Self::NotPowerOfTwo(capacity));
+        }
+        if Layout::array::<Slot>(capacity).is_err() {
+            return Err(Self::TooLarge(capacity));
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for CapacityError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -47,15 +63,7 @@ pub(crate) struct Slots<T> {
 
 impl<T> Slots<T> {
     pub(crate) fn new(capacity: usize) -> Result<Self, CapacityError> {
-        if capacity == 0 {
-            return Err(CapacityError::Zero);
-        }
-        if !capacity.is_power_of_two() {
-            return Err(CapacityError::NotPowerOfTwo(capacity));
-        }
-        if Layout::array::<Slot<T>>(capacity).is_err() {
-            return Err(CapacityError::TooLarge(capacity));
-        }
+        CapacityError::check::<Slot<T>>(capacity)?;
         Ok(Self { cells: (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect() })
     }
 
