@@ -41,7 +41,7 @@ struct Options {
     #[arg(long, default_value = "500000", global = true)]
     book_commands: NonZeroUsize,
     /// How many items go through each ring.
-    #[arg(long, default_value = "4000000", global = true)]
+    #[arg(long, default_value = "500000", global = true)]
     items: NonZeroUsize,
     /// How many accounts the deep workloads have, about three resting orders each.
     #[arg(long, default_value = "34490", value_parser = clap::value_parser!(u32).range(10..=1_000_000), global = true)]

@@ -265,7 +265,7 @@ impl<T> Consumer<T> {
     /// If `handle` panics, the items it was given are gone and the others stay in the ring, which remains usable.
     #[inline]
     pub fn drain(&mut self, max: usize, mut handle: impl FnMut(T)) -> usize {
-        let mut taken = GiveBackOnDrop { consumer: self };
+        let taken = GiveBackOnDrop { consumer: self };
         let consumer = &mut *taken.consumer;
         let mut count = 0;
         while count < max && consumer.ring.is_full(consumer.head) {
