@@ -4,7 +4,8 @@
 //! arguments ─► run ─► throughput   in line, pipeline, replay: the same commands, the same end state
 //!                  ├► overdrafts   the pipeline under attack
 //!                  ├► rings        items from thread to thread, ours and the peers'
-//!                  └► books        limit orders and cancels, the whole exchange and the peers' books
+//!                  ├► books        limit orders and cancels, the whole exchange and the peers' books
+//!                  └► recovery     a wrong airdrop excised, a snapshot loaded
 //!                                  └► report: text, JSON
 //! ```
 //!
@@ -15,6 +16,7 @@ pub mod arguments;
 pub mod books;
 pub mod drive;
 pub mod overdrafts;
+pub mod recovery;
 pub mod report;
 pub mod rings;
 pub mod run;

@@ -6,10 +6,16 @@ use crate::{
     arguments::{Part, Settings},
     books::Books,
     overdrafts::Overdrafts,
+    recovery::{Excision, SnapshotLoad},
     report::{Report, load_average},
     rings::Rings,
     throughput::Throughput,
 };
+
+/// Commands of the history that is excised from, and accounts of the state that is loaded, in a run of everything. Each
+/// alone is measured on ten times as much.
+const EXCISION_COMMANDS: u64 = 1_000_000;
+const SNAPSHOT_ACCOUNTS: u32 = 100_000;
 
 /// Measures all that the settings ask for.
 ///
@@ -22,7 +28,25 @@ pub fn run(settings: &Settings) -> Result<Report> {
     let mut overdrafts = wants(Part::Overdrafts).then(|| Overdrafts::new(settings));
     let mut rings = wants(Part::Rings).then(|| Rings::new(settings));
     let mut books = wants(Part::Books).then(|| Books::new(settings));
+    let excision = match settings.part {
+        Part::Excision(size) => Some(size.history),
+        Part::Peers => Some(EXCISION_COMMANDS.min(settings.commands as u64)),
+        _ => None,
+    };
+    let mut excision = excision.map(|commands| Excision::new(settings, commands)).transpose()?;
+    let snapshot = match settings.part {
+        Part::Snapshot(size) => Some(size.accounts),
+        Part::Peers => Some(SNAPSHOT_ACCOUNTS.min(settings.commands as u32)),
+        _ => None,
+    };
+    let mut snapshot = snapshot.map(|accounts| SnapshotLoad::new(settings, accounts)).transpose()?;
     for _ in 0..settings.rounds {
+        if let Some(excision) = &mut excision {
+            excision.round()?;
+        }
+        if let Some(snapshot) = &mut snapshot {
+            snapshot.round()?;
+        }
         if let Some(throughput) = &mut throughput {
             throughput.round()?;
         }
@@ -41,6 +65,8 @@ pub fn run(settings: &Settings) -> Result<Report> {
         overdrafts.map(Overdrafts::finish),
         rings.map(Rings::finish),
         books.map(Books::finish),
+        excision.map(Excision::finish),
+        snapshot.map(SnapshotLoad::finish),
     ];
     Ok(Report::new(settings.rounds, load_before, parts.into_iter().flatten().collect()))
 }
