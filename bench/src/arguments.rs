@@ -107,7 +107,7 @@ impl Arguments {
             rounds: options.rounds.get(),
             commands: 1_000_000 / share,
             book_commands: 1_000_000 / share,
-            items: 4_000_000 / share as u64,
+            items: 500_000 / share as u64,
             deep_orders: 100_000,
             deep_accounts: 1_000_000,
             memory_orders: 10_000_000 / share as u32,
