@@ -27,6 +27,8 @@ pub enum Part {
     Rings,
     /// The book and its peers.
     Books,
+    /// The machine's own floor: cores, clocks, memory, disk, hiccups. Not part of `throughput`.
+    Limits,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -14,6 +14,7 @@
 pub mod arguments;
 pub mod books;
 pub mod drive;
+pub mod limits;
 pub mod overdrafts;
 pub mod report;
 pub mod rings;

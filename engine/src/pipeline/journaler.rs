@@ -157,13 +157,15 @@ impl Poll for Journaler {
         if count == 0 {
             return Progress::Idle;
         }
-        let started = self.shared.clock.now();
-        let mut run = Run::default();
-        for offset in 0..count {
-            let sequenced = self.input.get(offset).expect("counted as readable").sequenced;
-            run.count(sequenced.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
+        let started = self.latency.now(&self.shared.clock);
+        if self.latency.records() {
+            let mut run = Run::default();
+            for offset in 0..count {
+                let sequenced = self.input.get(offset).expect("counted as readable").sequenced;
+                run.count(sequenced.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
+            }
+            run.finish(started.0, |wait, count| self.latency.record(WAIT, wait, count));
         }
-        run.finish(started.0, |wait, count| self.latency.record(WAIT, wait, count));
         let last = self.input.get(count - 1).expect("counted as readable").sequence;
         if let Err(error) = self.write(count) {
             // Nothing that is not durable will ever be acknowledged.
@@ -172,7 +174,7 @@ impl Poll for Journaler {
         }
         self.durable.publish(last.0);
         self.input.release(count);
-        let took = self.shared.clock.now().0.saturating_sub(started.0);
+        let took = self.latency.now(&self.shared.clock).0.saturating_sub(started.0);
         self.latency.record(SERVICE, took, count as u64);
         Progress::Worked
     }

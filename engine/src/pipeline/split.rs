@@ -158,13 +158,13 @@ impl Poll for RiskStage {
             return Progress::from_worked(worked);
         }
         self.waits_for = None;
-        let started = self.shared.clock.now();
+        let started = self.latency.now(&self.shared.clock);
         let mut run = Run::default();
         let mut done = 0;
         while done < count {
             let input = self.input.get(done).expect("counted as readable");
-            let timed = is_timed(input.sequence);
-            let before = if timed { self.shared.clock.now() } else { started };
+            let timed = self.latency.records() && is_timed(input.sequence);
+            let before = if timed { self.latency.now(&self.shared.clock) } else { started };
             let decision = self.risk.decide(input.sequence, input.time, &input.command);
             if let Decision::Wait { until } = decision {
                 self.waits_for = Some(until);
@@ -177,7 +177,7 @@ impl Poll for RiskStage {
             }
             let mut at = started;
             if timed {
-                at = self.shared.clock.now();
+                at = self.latency.now(&self.shared.clock);
                 self.latency.record(SERVICE, at.0.saturating_sub(before.0), 1);
             }
             run.count(input.sequenced.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
@@ -306,7 +306,7 @@ impl Poll for MatcherStage {
             }
             return Progress::from_worked(worked);
         }
-        let started = self.shared.clock.now();
+        let started = self.latency.now(&self.shared.clock);
         let mut now = started;
         let mut run = Run::default();
         let mut done = 0;
@@ -314,9 +314,9 @@ impl Poll for MatcherStage {
             let input = self.input.get(done).expect("counted as readable");
             let Decided { decision, at } = self.decisions.get(done).expect("counted as readable");
             run.count(at.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
-            let timed = is_timed(input.sequence);
+            let timed = self.latency.records() && is_timed(input.sequence);
             if timed {
-                now = self.shared.clock.now();
+                now = self.latency.now(&self.shared.clock);
             }
             let commands = CommandSink::new(&mut self.output, input, now);
             let mut sink = SplitSink { commands, feedback: &mut self.feedback };
@@ -330,7 +330,7 @@ impl Poll for MatcherStage {
             }
             if timed {
                 let before = now;
-                now = self.shared.clock.now();
+                now = self.latency.now(&self.shared.clock);
                 sink.commands.output.matched = now;
                 self.latency.record(SERVICE, now.0.saturating_sub(before.0), 1);
             }

@@ -296,6 +296,7 @@ impl Handle {
 fn journal_options(config: &Config) -> Options {
     Options {
         durability: config.durability,
+        write_method: config.write_method,
         segment_bytes: config.segment_bytes,
         low_space_bytes: config.low_space_bytes,
         ..Options::default()
@@ -391,15 +392,15 @@ fn build(
     let durable_reader = durable.reader();
     shared.follow(durable.reader());
 
-    let (journal_recorder, journal_collector) = recorder();
-    let (publish_recorder, publish_collector) = recorder();
+    let (journal_recorder, journal_collector) = recorder(config.record_latency);
+    let (publish_recorder, publish_collector) = recorder(config.record_latency);
     let mut stages = Vec::with_capacity(5);
     let sequencer = Sequencer::new(Arc::clone(&shared), control_consumer, input, last, beginning.time);
     stages.push(Stage::Sequencer(Box::new(sequencer)));
     let journaler = Journaler::new(Arc::clone(&shared), consumer(), log, durable, journal_recorder);
     stages.push(Stage::Journaler(Box::new(journaler)));
     let trading = if fused {
-        let (core_recorder, collector) = recorder();
+        let (core_recorder, collector) = recorder(config.record_latency);
         let (exchange, durable) = (beginning.exchange, durable_reader.clone());
         let core = Core::new(Arc::clone(&shared), consumer(), exchange, output, durable, core_recorder);
         stages.push(Stage::Core(Box::new(core)));
@@ -409,8 +410,8 @@ fn build(
         let (decisions, decisions_consumer) = spsc::channel(config.input_ring)?;
         let (feedback, feedback_consumer) = spsc::channel(config.event_ring)?;
         let matched = Cursor::new(last.0);
-        let (risk_recorder, risk_collector) = recorder();
-        let (matcher_recorder, matcher_collector) = recorder();
+        let (risk_recorder, risk_collector) = recorder(config.record_latency);
+        let (matcher_recorder, matcher_collector) = recorder(config.record_latency);
         stages.push(Stage::Risk(Box::new(RiskStage::new(
             Arc::clone(&shared),
             consumer(),
