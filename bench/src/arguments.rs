@@ -18,7 +18,7 @@ pub struct Arguments {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum Part {
     /// Everything below in one run, its rounds interleaved; the default.
-    Throughput,
+    Peers,
     /// The exchange alone: in line, durable, reopened.
     Exchange,
     /// The exchange under attack by accounts that always overdraw.
@@ -83,7 +83,7 @@ impl Arguments {
     pub fn settings(&self) -> Settings {
         let options = &self.options;
         Settings {
-            part: self.part.unwrap_or(Part::Throughput),
+            part: self.part.unwrap_or(Part::Peers),
             rounds: options.rounds.get(),
             commands: options.commands.get(),
             book_commands: options.book_commands.get(),

@@ -9,7 +9,7 @@ use engine::pipeline::{Config, Pipeline, Topology};
 use crate::{
     arguments::Settings,
     drive::{in_line, piped},
-    report::{Figure, Section},
+    report::{Figure, Findings, Section},
     tally::EndState,
     workload::Workload,
 };
@@ -79,7 +79,7 @@ impl Overdrafts {
 
     /// The figures, and what ended wrongly.
     #[must_use]
-    pub fn finish(self) -> (Vec<Section>, Vec<String>) {
+    pub fn finish(self) -> Findings {
         let Self { clean, attacked } = self;
         let failures = [clean.failures.as_slice(), &attacked.failures].concat();
         let outcome = if failures.is_empty() { "same end state" } else { "END STATES DIFFER" };
@@ -102,6 +102,7 @@ impl Overdrafts {
             "an attacker sends an order that finds nothing, and behind it one that it cannot pay".to_owned(),
         ];
         let title = "attack by accounts that always overdraw".to_owned();
-        (vec![Section { title, conditions, unit: "commands", figures }], failures)
+        let sections = vec![Section { title, conditions, unit: "commands", figures }];
+        Findings { sections, failures, ..Findings::default() }
     }
 }

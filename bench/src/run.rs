@@ -1,7 +1,6 @@
 //! One run: all that was asked for, in interleaved rounds, so that what disturbs the machine disturbs everything alike.
 
 use anyhow::Result;
-use gateway_sim::machine::{COMMIT, Machine};
 
 use crate::{
     arguments::{Part, Settings},
@@ -17,7 +16,7 @@ use crate::{
 /// # Errors
 /// When a run cannot be made at all. A run that ended wrongly is in [`Report::failures`].
 pub fn run(settings: &Settings) -> Result<Report> {
-    let wants = |part| settings.part == part || settings.part == Part::Throughput;
+    let wants = |part| settings.part == part || settings.part == Part::Peers;
     let load_before = load_average();
     let mut throughput = wants(Part::Exchange).then(|| Throughput::new(settings));
     let mut overdrafts = wants(Part::Overdrafts).then(|| Overdrafts::new(settings));
@@ -37,21 +36,11 @@ pub fn run(settings: &Settings) -> Result<Report> {
             books.round();
         }
     }
-    let mut sections = Vec::new();
-    let mut failures = Vec::new();
-    let overdrafts = overdrafts.map(Overdrafts::finish);
-    let parts = [throughput.map(Throughput::finish), overdrafts, rings.map(Rings::finish), books.map(Books::finish)];
-    for (part_sections, part_failures) in parts.into_iter().flatten() {
-        sections.extend(part_sections);
-        failures.extend(part_failures);
-    }
-    Ok(Report {
-        machine: Machine::current(),
-        commit: COMMIT.to_owned(),
-        rounds: settings.rounds,
-        load_average_before: load_before,
-        load_average_after: load_average(),
-        sections,
-        failures,
-    })
+    let parts = [
+        throughput.map(Throughput::finish),
+        overdrafts.map(Overdrafts::finish),
+        rings.map(Rings::finish),
+        books.map(Books::finish),
+    ];
+    Ok(Report::new(settings.rounds, load_before, parts.into_iter().flatten().collect()))
 }

@@ -12,15 +12,10 @@ use gateway_sim::machine::file_system_of;
 use crate::{
     arguments::Settings,
     drive::{in_line, piped, replayed},
-    report::{Figure, Section},
+    report::{Figure, Findings, Section},
     tally::{EndState, Tally},
     workload::Workload,
 };
-
-/// Commands per second that the state machine should reach in line.
-const IN_LINE_TARGET: f64 = 4e6;
-/// Commands per second that the durable pipeline should reach.
-const DURABLE_TARGET: f64 = 1e6;
 
 /// Measures the exchange under several workloads.
 pub struct Throughput {
@@ -62,7 +57,7 @@ impl Throughput {
 
     /// The figures, and what ended wrongly.
     #[must_use]
-    pub fn finish(self) -> (Vec<Section>, Vec<String>) {
+    pub fn finish(self) -> Findings {
         let file_system = file_system_of(&self.directory);
         let mut failures = Vec::new();
         let mut sections = Vec::new();
@@ -70,7 +65,7 @@ impl Throughput {
             failures.extend_from_slice(&runs.failures);
             sections.push(runs.section(&file_system));
         }
-        (sections, failures)
+        Findings { sections, failures, ..Findings::default() }
     }
 }
 
@@ -171,9 +166,8 @@ impl WorkloadRuns {
             conditions,
             unit: "commands",
             figures: vec![
-                figure("in line", "risk + match + settle, events counted, no journal", &self.in_line)
-                    .with_target(IN_LINE_TARGET),
-                figure("pipeline", &format!("durability sync, {journal}"), &self.durable).with_target(DURABLE_TARGET),
+                figure("in line", "risk + match + settle, events counted, no journal", &self.in_line),
+                figure("pipeline", &format!("durability sync, {journal}"), &self.durable),
                 figure("pipeline", &format!("durability none, {journal}"), &self.not_durable),
                 figure("pipeline", "in memory, no journal", &self.in_memory),
                 Figure::new("replay", journal.as_str(), &self.replay, outcome.to_owned())

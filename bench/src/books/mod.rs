@@ -20,7 +20,7 @@ pub use flow::{BookCommand, BookFlow};
 
 use crate::{
     arguments::Settings,
-    report::{Figure, Section},
+    report::{Figure, Findings, Section},
 };
 
 /// A book of one market.
@@ -107,7 +107,7 @@ impl Books {
 
     /// The figures, and what of ours went wrong.
     #[must_use]
-    pub fn finish(self) -> (Vec<Section>, Vec<String>) {
+    pub fn finish(self) -> Findings {
         let mut failures = Vec::new();
         let mut sections = Vec::new();
         for (flow, cases) in self.runs {
@@ -140,7 +140,7 @@ impl Books {
             ];
             sections.push(Section { title: format!("books, {}", flow.name), conditions, unit: "commands", figures });
         }
-        (sections, failures)
+        Findings { sections, failures, ..Findings::default() }
     }
 }
 

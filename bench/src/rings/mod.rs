@@ -8,7 +8,7 @@ use gateway_sim::{machine::cores, report::text::grouped};
 
 use crate::{
     arguments::Settings,
-    report::{Figure, Section},
+    report::{Figure, Findings, Section},
 };
 pub use transfer::{Item, Transfer};
 
@@ -68,7 +68,7 @@ impl Rings {
 
     /// The figures, and what of ours went wrong.
     #[must_use]
-    pub fn finish(self) -> (Vec<Section>, Vec<String>) {
+    pub fn finish(self) -> Findings {
         let section = |kind, title: &str, conditions: Vec<String>| {
             let cases: Vec<&Case> = self.cases.iter().filter(|case| case.kind == kind).collect();
             let figures = cases.iter().map(|case| {
@@ -105,6 +105,6 @@ impl Rings {
         ];
         let wrong = self.cases.iter().filter(|case| case.ours && case.wrong > 0);
         let failures = wrong.map(|case| format!("ring, {}: {} items wrong", case.setting, case.wrong)).collect();
-        (sections, failures)
+        Findings { sections, failures, ..Findings::default() }
     }
 }
