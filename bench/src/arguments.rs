@@ -21,13 +21,17 @@ pub enum Part {
     Peers,
     /// The exchange alone: in line, durable, reopened.
     Exchange,
-    /// The exchange under attack by accounts that always overdraw.
+    /// What recording latency costs, and the exchange under attack by accounts that always overdraw.
     Overdrafts,
+    /// The durable pipeline for half a minute, beside what the disk alone could do.
+    Durable,
+    /// The latency ladder, without durability and with it.
+    Latency,
     /// The rings and their peers.
     Rings,
     /// The book and its peers.
     Books,
-    /// The machine's own floor: cores, clocks, memory, disk, hiccups. Not part of `throughput`.
+    /// The machine's own floor: cores, clocks, memory, disk, hiccups. Not part of `peers`.
     Limits,
 }
 
@@ -48,6 +52,12 @@ struct Options {
     /// How many accounts the deep workloads have, about three resting orders each.
     #[arg(long, default_value = "34490", value_parser = clap::value_parser!(u32).range(10..=1_000_000), global = true)]
     deep_accounts: u32,
+    /// For how many seconds the durable pipeline runs, once with snapshots and once without.
+    #[arg(long, default_value = "30", value_parser = clap::value_parser!(u32).range(1..=3_600), global = true)]
+    durable_seconds: u32,
+    /// For how many seconds commands fall due at each rate of the latency ladder.
+    #[arg(long, default_value = "2", value_parser = clap::value_parser!(u64).range(1..=3_600), global = true)]
+    latency_seconds: u64,
     /// Where journals are made, in directories that are removed again; by default where temporary files belong.
     #[arg(long, global = true)]
     directory: Option<PathBuf>,
@@ -71,6 +81,10 @@ pub struct Settings {
     pub items: u64,
     /// How many accounts the deep workloads have, at least 10; about three resting orders each.
     pub deep_accounts: u32,
+    /// For how many seconds the durable pipeline runs.
+    pub durable_seconds: f64,
+    /// For how many seconds commands fall due at each rate of the latency ladder.
+    pub latency_seconds: u64,
     /// Where journals are made.
     pub directory: PathBuf,
     /// Where the report is also written.
@@ -89,6 +103,8 @@ impl Arguments {
             book_commands: options.book_commands.get(),
             items: options.items.get() as u64,
             deep_accounts: options.deep_accounts,
+            durable_seconds: options.durable_seconds.into(),
+            latency_seconds: options.latency_seconds,
             directory: options.directory.clone().unwrap_or_else(std::env::temp_dir),
             json: options.json.clone(),
         }

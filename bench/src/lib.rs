@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! arguments ─► run ─► throughput   in line, pipeline, replay: the same commands, the same end state
-//!                  ├► overdrafts   the pipeline under attack
+//!                  ├► durable      the durable pipeline for half a minute, beside what the disk could do
+//!                  ├► latency      from when a command was due until its last event is released, at rising rates
+//!                  ├► overdrafts   the pipeline under attack, and what recording latency costs
 //!                  ├► rings        items from thread to thread, ours and the peers'
 //!                  └► books        limit orders and cancels, the whole exchange and the peers' books
 //!                                  └► report: text, JSON
+//!               limits              the machine's own floor
 //! ```
 //!
 //! Every figure is the median over interleaved rounds, and every run is checked: a fast wrong run is an error.
@@ -13,7 +16,12 @@
 
 pub mod arguments;
 pub mod books;
+pub mod cycle;
 pub mod drive;
+pub mod durable;
+pub mod exchange;
+pub mod flows;
+pub mod latency;
 pub mod limits;
 pub mod overdrafts;
 pub mod report;

@@ -5,6 +5,8 @@ use anyhow::Result;
 use crate::{
     arguments::{Part, Settings},
     books::Books,
+    durable::Durable,
+    latency::Latencies,
     overdrafts::Overdrafts,
     report::{Report, load_average},
     rings::Rings,
@@ -20,9 +22,18 @@ pub fn run(settings: &Settings) -> Result<Report> {
     let load_before = load_average();
     let mut throughput = wants(Part::Exchange).then(|| Throughput::new(settings));
     let mut overdrafts = wants(Part::Overdrafts).then(|| Overdrafts::new(settings));
+    let mut latencies = wants(Part::Latency).then(|| Latencies::new(settings));
+    let mut durable = wants(Part::Durable).then(|| Durable::new(settings));
     let mut rings = wants(Part::Rings).then(|| Rings::new(settings));
     let mut books = wants(Part::Books).then(|| Books::new(settings));
+    // Once: it is long, and what it is to show is that it lasts.
+    if let Some(durable) = &mut durable {
+        durable.round()?;
+    }
     for _ in 0..settings.rounds {
+        if let Some(latencies) = &mut latencies {
+            latencies.round()?;
+        }
         if let Some(throughput) = &mut throughput {
             throughput.round()?;
         }
@@ -39,6 +50,8 @@ pub fn run(settings: &Settings) -> Result<Report> {
     let parts = [
         throughput.map(Throughput::finish),
         overdrafts.map(Overdrafts::finish),
+        durable.map(Durable::finish),
+        latencies.map(Latencies::finish),
         rings.map(Rings::finish),
         books.map(Books::finish),
     ];

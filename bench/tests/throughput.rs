@@ -15,6 +15,8 @@ fn all_runs_end_alike_and_the_report_says_what_they_were() {
         book_commands: 3_000,
         items: 3_000,
         deep_accounts: 400,
+        durable_seconds: 0.2,
+        latency_seconds: 1,
         directory: directory.path().to_owned(),
         json: None,
     };

@@ -19,7 +19,7 @@ use serde::Serialize;
 pub use clocks::ClockRead;
 pub use copies::Copies;
 pub use cores::RoundTrip;
-pub use disk::{BLOCK_BYTES, Disk, SyncLatency};
+pub use disk::{BLOCK_BYTES, Disk, Method, SyncLatency};
 pub use hiccups::Hiccups;
 
 use crate::report::load_average;
@@ -57,9 +57,17 @@ pub fn measure(directory: &Path, rounds: usize) -> Result<Limits> {
         round_trip: cores::measure(rounds),
         clocks: clocks::measure(rounds),
         copies: copies::measure(rounds),
-        disk: disk::measure(directory, file_system_of(directory), rounds)?,
+        disk: disk_of(directory, rounds)?,
         hiccups: hiccups::measure(),
     })
+}
+
+/// Measures the disk alone.
+///
+/// # Errors
+/// When files cannot be made in `directory`.
+pub fn disk_of(directory: &Path, rounds: usize) -> Result<Disk> {
+    disk::measure(directory, file_system_of(directory), rounds)
 }
 
 impl fmt::Display for Limits {

@@ -15,7 +15,7 @@ use super::{
         SegmentHeaderError, decode_record, is_zero, sector_state, sectors_of,
     },
     prune::Record,
-    storage::{Access, PageBuffer, Segment, Storage},
+    storage::{Access, Segment, Storage},
 };
 use crate::{
     command::SequencedCommand,
@@ -77,7 +77,7 @@ pub(super) struct GoodEnd {
 /// Bytes of a segment, read ahead.
 #[derive(Debug, Default)]
 struct Window {
-    buffer: PageBuffer,
+    buffer: Vec<u8>,
     segment: u32,
     offset: u64,
     length: usize,
@@ -694,7 +694,7 @@ impl<S: Storage> Scan<S> {
     /// Reads `length` bytes from `offset` into the window, and nothing else.
     fn load_exactly(&mut self, place: &Place<S::Segment>, offset: u64, length: usize) -> Result<(), OpenError> {
         if self.window.buffer.len() < length {
-            self.window.buffer = PageBuffer::new(length);
+            self.window.buffer.resize(length, 0);
         }
         self.window.length = 0;
         let buffer = &mut self.window.buffer[..length];

@@ -26,7 +26,7 @@ use std::{
 
 use super::{
     ChainHash, Epoch, Head, JournalId, JournalReader, OpenError,
-    storage::{NewFile, PageBuffer, Segment, Storage},
+    storage::{NewFile, Segment, Storage},
 };
 use crate::types::{Sequence, Timestamp};
 
@@ -396,7 +396,7 @@ fn read_pieces<S: Storage>(
     }
     let mut hasher = blake3::Hasher::new();
     hasher.update(&header);
-    let mut buffer = PageBuffer::new(PIECE_BYTES.min(usize::try_from(payload_bytes).unwrap_or(PIECE_BYTES)));
+    let mut buffer = vec![0; PIECE_BYTES.min(usize::try_from(payload_bytes).unwrap_or(PIECE_BYTES))];
     let (mut offset, end) = (HEADER_BYTES as u64, HEADER_BYTES as u64 + payload_bytes);
     while offset < end {
         let length = (end - offset).min(buffer.len() as u64);

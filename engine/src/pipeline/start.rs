@@ -24,6 +24,7 @@ use super::{
     sequencer::Sequencer,
     shared::{Counters, Shared},
     split::{MatcherStage, RiskStage},
+    topology::StageName,
     worker::{Stage, Stages},
 };
 use crate::{
@@ -139,7 +140,8 @@ impl Pipeline {
         Self::run(beginning, Log::Memory(Box::new(journal)), LogStorage::Memory(storage.clone()), config)
     }
 
-    /// Runs an exchange without a journal: nothing outlives it.
+    /// Runs an exchange without a journal: nothing outlives it. A journaler that would have a worker for itself shares the
+    /// sequencer's.
     ///
     /// # Errors
     /// When the configuration contradicts itself.
@@ -177,6 +179,7 @@ impl Pipeline {
             }
             _ => None,
         };
+        let without_journal = matches!(storage, LogStorage::Nowhere);
         let (handle, stages) = build(beginning, log, storage, &config)?;
         let mut by_worker: Vec<Vec<Stage>> = handle.topology.stages().iter().map(|_| Vec::new()).collect();
         let mut stages: Vec<_> = stages.into_stages().map(Some).collect();
@@ -186,11 +189,18 @@ impl Pipeline {
                 by_worker[worker].extend(found.and_then(Option::take));
             }
         }
+        let journaler = handle.topology.worker_of(StageName::Journaler);
+        if without_journal && by_worker[journaler].len() == 1 {
+            // It has nothing to wait for, so a thread of its own would only be woken all the time.
+            let stage = by_worker[journaler].pop().expect("it was counted");
+            by_worker[handle.topology.worker_of(StageName::Sequencer)].insert(1, stage);
+        }
         let cores = if config.pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
         let mut workers = Vec::with_capacity(by_worker.len());
-        let count = by_worker.len();
-        for (worker, stages) in by_worker.into_iter().enumerate() {
-            let core = if count <= cores.len() { cores.get(worker).copied() } else { None };
+        let count = by_worker.iter().filter(|stages| !stages.is_empty()).count();
+        let mut pinned = 0..if count <= cores.len() { count } else { 0 };
+        for (worker, stages) in by_worker.into_iter().enumerate().filter(|(_, stages)| !stages.is_empty()) {
+            let core = pinned.next().map(|core| cores[core]);
             let mut stages = Stages::new(stages, Arc::clone(&handle.shared));
             let (batch, wait) = (config.batch, config.wait);
             let name = handle.topology.stages()[worker].first().map_or_else(String::new, ToString::to_string);

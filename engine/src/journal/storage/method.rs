@@ -67,9 +67,9 @@ impl FromStr for WriteMethod {
 
 /// Bytes in memory that begin at the beginning of a page.
 ///
-/// Direct writes want that. And where the processor's string copy is slow between places that lie a few bytes apart
-/// within their pages, as large vectors do, which begin 16 bytes into a page, a read of a file's cached pages is copied
-/// several times as fast: 9 GB/s instead of 2 on an AMD EPYC of the third generation, virtualised.
+/// Direct writes want that. And so no copy from here to a cached page of a file is one between places that lie a few bytes
+/// apart within their pages, at which the processor's string copy, by which the kernel copies, may collapse: measured at
+/// 2 to 3 instead of 40 GB/s on a virtualised AMD EPYC of the third generation.
 #[derive(Debug)]
 pub struct PageBuffer {
     /// Never grows, so `start` stays.

@@ -1,0 +1,3 @@
+//! The whole exchange under the flows that the book is measured with.
+
+pub mod workload;
