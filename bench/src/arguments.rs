@@ -33,6 +33,26 @@ pub enum Part {
     Books,
     /// The machine's own floor: cores, clocks, memory, disk, hiccups. Not part of `peers`.
     Limits,
+    /// What it takes to excise a wrong airdrop from a history, beside replaying it.
+    Excision(ExcisionSize),
+    /// How fast a snapshot is loaded.
+    Snapshot(SnapshotSize),
+}
+
+/// How much history there is to excise from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct ExcisionSize {
+    /// How many commands the history has after its setup.
+    #[arg(long, default_value = "10000000")]
+    pub history: u64,
+}
+
+/// How large a state is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct SnapshotSize {
+    /// How many accounts, each with five assets and three open orders.
+    #[arg(long, default_value = "1000000", value_parser = clap::value_parser!(u32).range(10..=10_000_000))]
+    pub accounts: u32,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -104,7 +104,7 @@ pub fn replayed(directory: &Path) -> Result<Outcome> {
     let (mut exchange, mut tally) = (Exchange::new(), Tally::default());
     let mut reading = ReadAhead::start(Journal::open(FileStorage::lock(directory)?, Options::default())?)?;
     while let Some(batch) = reading.next_batch()? {
-        for command in &batch {
+        for command in batch.iter() {
             exchange.apply(command.sequence, command.time, &command.command, &mut tally);
         }
     }

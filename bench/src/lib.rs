@@ -6,7 +6,8 @@
 //!                  ├► latency      from when a command was due until its last event is released, at rising rates
 //!                  ├► overdrafts   the pipeline under attack, and what recording latency costs
 //!                  ├► rings        items from thread to thread, ours and the peers'
-//!                  └► books        limit orders and cancels, the whole exchange and the peers' books
+//!                  ├► books        limit orders and cancels, the whole exchange and the peers' books
+//!                  └► recovery     a wrong airdrop excised, a snapshot loaded
 //!                                  └► report: text, JSON
 //!               limits              the machine's own floor
 //! ```
@@ -24,6 +25,7 @@ pub mod flows;
 pub mod latency;
 pub mod limits;
 pub mod overdrafts;
+pub mod recovery;
 pub mod report;
 pub mod rings;
 pub mod run;

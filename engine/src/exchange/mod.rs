@@ -29,7 +29,7 @@ pub use payouts::{
     AIRDROP_LINES_MAX, Airdrop, AirdropLimits, AirdropState, ManifestHasher, OperatorView, PayoutVelocity,
 };
 pub use repair::{Busting, KeptFill};
-pub use restore::RestoreError;
+pub use restore::{Both, InTurn, RestoreError};
 pub use risk::{AccountView, Decision, OrderTerms, Risk, Settlement, Withdrawal, WithdrawalState};
 pub use state::StateHash;
 pub use view::{BookView, LevelView, MarketView, OrderView, QueuePosition};

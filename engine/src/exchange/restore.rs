@@ -35,7 +35,33 @@ pub enum RestoreError {
     Inconsistent(String),
 }
 
+/// How two things that have nothing to do with each other are done: one after the other, or by two at once. What comes out is the
+/// same, so who restores a state may choose.
+pub trait Both {
+    /// Does both, and gives what came out.
+    fn both<First: Send, Second: Send>(
+        &self,
+        first: impl FnOnce() -> First + Send,
+        second: impl FnOnce() -> Second + Send,
+    ) -> (First, Second);
+}
+
+/// Does one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InTurn;
+
+impl Both for InTurn {
+    fn both<First: Send, Second: Send>(
+        &self,
+        first: impl FnOnce() -> First + Send,
+        second: impl FnOnce() -> Second + Send,
+    ) -> (First, Second) {
+        (first(), second())
+    }
+}
+
 /// Reads fields, and knows where it is.
+#[derive(Clone, Copy)]
 struct Fields<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -49,6 +75,14 @@ impl Fields<'_> {
         let field = *field.ok_or(RestoreError::Truncated(self.at, self.part))?;
         self.at += N;
         Ok(field)
+    }
+
+    /// Passes over `count` items of `item_bytes` each.
+    fn skip(&mut self, count: u64, item_bytes: usize) -> Result<(), RestoreError> {
+        let bytes = usize::try_from(count).ok().and_then(|count| count.checked_mul(item_bytes));
+        let end = bytes.and_then(|bytes| self.at.checked_add(bytes)).filter(|end| *end <= self.bytes.len());
+        self.at = end.ok_or(RestoreError::Truncated(self.bytes.len(), self.part))?;
+        Ok(())
     }
 
     fn byte(&mut self) -> Result<u8, RestoreError> {
@@ -124,6 +158,19 @@ impl Exchange {
     /// # Errors
     /// [`RestoreError`] when the bytes are not a state.
     pub fn from_canonical_state(bytes: &[u8], last: Sequence, hash_seed: u64) -> Result<Self, RestoreError> {
+        Self::from_canonical_state_by(bytes, last, hash_seed, &InTurn)
+    }
+
+    /// As [`from_canonical_state`](Self::from_canonical_state); risk and matcher are restored as `how` says.
+    ///
+    /// # Errors
+    /// As `from_canonical_state`.
+    pub fn from_canonical_state_by(
+        bytes: &[u8],
+        last: Sequence,
+        hash_seed: u64,
+        how: &impl Both,
+    ) -> Result<Self, RestoreError> {
         let mut fields = Fields { bytes, at: 0, part: "header" };
         let version = fields.word()?;
         if !(1..=RULES_VERSION).contains(&version) {
@@ -133,11 +180,21 @@ impl Exchange {
         let (mut risk, mut matcher) = (Risk::restored(status, last), Matcher::restored(status, hash_seed));
         restore_assets(&mut fields, &mut risk)?;
         let markets = restore_markets(&mut fields, &mut risk, &mut matcher)?;
-        restore_accounts(&mut fields, &mut risk)?;
-        restore_credits_and_withdrawals(&mut fields, &mut risk, last)?;
-        for spec in markets {
-            restore_books(&mut fields, &mut risk, &mut matcher, &spec, last)?;
-        }
+        let mut books = fields;
+        skip_to_books(&mut books)?;
+        let (restored, end) = how.both(
+            || {
+                restore_accounts(&mut fields, &mut risk)?;
+                restore_credits_and_withdrawals(&mut fields, &mut risk, last)?;
+                markets.iter().try_for_each(|spec| restore_open_orders(&mut fields, &mut risk, spec))
+            },
+            || {
+                markets.iter().try_for_each(|spec| restore_books(&mut books, &mut matcher, spec, last))?;
+                Ok(books)
+            },
+        );
+        restored?;
+        let mut fields: Fields<'_> = end?;
         if version > 1 {
             restore_payouts(&mut fields, &mut risk, &mut matcher, last)?;
             restore_debts(&mut fields, &mut risk)?;
@@ -234,20 +291,53 @@ fn restore_accounts(fields: &mut Fields<'_>, risk: &mut Risk) -> Result<(), Rest
     Ok(())
 }
 
+/// Passes over what [`restore_accounts`] and [`restore_credits_and_withdrawals`] read.
+fn skip_to_books(fields: &mut Fields<'_>) -> Result<(), RestoreError> {
+    for _ in 0..fields.length("accounts", 13)? {
+        fields.skip(1, 5)?;
+        let balances = fields.length("balances", 18)?;
+        fields.skip(balances, 18)?;
+        fields.part = "accounts";
+    }
+    let credits = fields.length("credited external ids", 18)?;
+    fields.skip(credits, 18)?;
+    let withdrawals = fields.length("withdrawals", 39)?;
+    fields.skip(withdrawals, 39)
+}
+
+/// What risk needs to know of the orders that [`restore_books`] reads.
+fn restore_open_orders(fields: &mut Fields<'_>, risk: &mut Risk, spec: &MarketSpec) -> Result<(), RestoreError> {
+    for _ in [Side::Buy, Side::Sell] {
+        for _ in 0..fields.length("orders", 57)? {
+            fields.skip(1, 8)?;
+            let account = AccountId(fields.word()?);
+            fields.skip(1, 45)?;
+            fields.check(risk.account(account).is_some())?;
+            risk.restore_open_order(account, spec.market);
+        }
+    }
+    Ok(())
+}
+
 fn restore_credits_and_withdrawals(
     fields: &mut Fields<'_>,
     risk: &mut Risk,
     last: Sequence,
 ) -> Result<(), RestoreError> {
     let mut previous = None;
-    for _ in 0..fields.length("credited external ids", 18)? {
+    let credits = fields.length("credited external ids", 18)?;
+    // No more than the bytes hold, so the room is no more than a small multiple of them.
+    risk.credited.reserve(credits as usize);
+    for _ in 0..credits {
         let credit = (AssetId(fields.short()?), ExternalId(fields.take()?));
         fields.check(previous < Some(credit) && risk.asset(credit.0).is_some())?;
         previous = Some(credit);
         risk.credited.insert(credit);
     }
     let mut previous = None;
-    for _ in 0..fields.length("withdrawals", 39)? {
+    let withdrawals = fields.length("withdrawals", 39)?;
+    risk.withdrawals.reserve(withdrawals as usize);
+    for _ in 0..withdrawals {
         let id = WithdrawalId(fields.long()?);
         let (account, asset, amount) = (AccountId(fields.word()?), AssetId(fields.short()?), Amount(fields.long()?));
         let state = match fields.byte()? {
@@ -273,7 +363,6 @@ fn restore_credits_and_withdrawals(
 
 fn restore_books(
     fields: &mut Fields<'_>,
-    risk: &mut Risk,
     matcher: &mut Matcher,
     spec: &MarketSpec,
     last: Sequence,
@@ -290,7 +379,7 @@ fn restore_books(
             let mut order =
                 Order::new(id, name, account, spec.market, side, post_only, price, remaining, maker_rate, taker_rate);
             (order.taker_notional, order.maker_notional) = (fields.long()?, fields.long()?);
-            fields.check(risk.account(account).is_some() && (1..=last.0).contains(&id.0) && !remaining.is_zero())?;
+            fields.check((1..=last.0).contains(&id.0) && !remaining.is_zero())?;
             fields.check(maker_rate.is_in_range() && taker_rate.is_in_range())?;
             fields.check((1..=crate::types::PRICE_MAX).contains(&price.0))?;
             // What an order's hold is computed from must stay in range.
@@ -305,7 +394,6 @@ fn restore_books(
             previous = Some(price);
             open = open.saturating_add(remaining.0);
             fields.check(open <= crate::types::AMOUNT_MAX)?;
-            risk.restore_open_order(account, spec.market);
             let fits = matcher.restore_order(order);
             fields.check(fits)?;
         }

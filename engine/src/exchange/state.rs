@@ -252,16 +252,15 @@ impl Exchange {
     /// # Errors
     /// The first thing that does not hold, in words.
     pub fn check_invariants(&self) -> Result<(), String> {
-        let mut held: BTreeMap<(AccountId, AssetId), u128> = BTreeMap::new();
-        let mut open_orders: BTreeMap<AccountId, u32> = BTreeMap::new();
+        let mut needs = Needs::of(&self.risk);
         let mut queued = 0;
         for market in self.matcher.markets() {
             let name = market.spec.market;
             for (side, asset) in [(&market.bids, market.spec.quote), (&market.asks, market.spec.base)] {
                 queued += side.check(self.matcher.orders()).map_err(|error| format!("{name}: {error}"))?;
                 for order in in_turn(side, self.matcher.orders()) {
-                    *held.entry((order.account, asset)).or_default() += u128::from(order.hold(&market.spec).0);
-                    *open_orders.entry(order.account).or_default() += 1;
+                    needs.hold(order.account, asset, order.hold(&market.spec).0)?;
+                    needs.count_open_order(order.account)?;
                 }
             }
             if let (Some(bid), Some(ask)) = (market.bids.best(), market.asks.best())
@@ -276,32 +275,101 @@ impl Exchange {
         }
         for withdrawal in self.risk.withdrawals.values() {
             if withdrawal.state == WithdrawalState::Requested {
-                *held.entry((withdrawal.account, withdrawal.asset)).or_default() += u128::from(withdrawal.amount.0);
+                needs.hold(withdrawal.account, withdrawal.asset, withdrawal.amount.0)?;
             }
         }
         for airdrop in self.risk.payouts.airdrops.values().filter(|airdrop| airdrop.is_locked()) {
             for (account, amount) in &airdrop.lines {
-                *held.entry((*account, airdrop.asset)).or_default() += u128::from(amount.0);
+                needs.hold(*account, airdrop.asset, amount.0)?;
             }
         }
         self.risk.check_debts()?;
-        check_balances(&self.risk, &held, &open_orders)
+        check_balances(&self.risk, &needs)
     }
 }
 
-fn check_balances(
-    risk: &Risk,
-    held: &BTreeMap<(AccountId, AssetId), u128>,
-    open_orders: &BTreeMap<AccountId, u32>,
-) -> Result<(), String> {
+/// What open orders, requested withdrawals and locks need of each balance, and how many orders each account has open. Laid
+/// out as the balances are, in the order of accounts, so that a state of millions is gone over without a search.
+struct Needs {
+    /// Numbers of pages of accounts, ascending, with where the page's accounts begin in `accounts`.
+    pages: Vec<(u32, usize)>,
+    /// For each account of a page, there or not: where its balances begin in `balances`, and how many orders it has open.
+    accounts: Vec<(u32, u32)>,
+    /// For each balance that is not zero: the asset, and what is needed of it.
+    balances: Vec<(AssetId, u128)>,
+}
+
+impl Needs {
+    const PAGE_BITS: u32 = 10;
+    const PAGE_ACCOUNTS: usize = 1 << Self::PAGE_BITS;
+
+    /// Nothing is needed yet.
+    fn of(risk: &Risk) -> Self {
+        let mut needs = Self { pages: Vec::new(), accounts: Vec::new(), balances: Vec::new() };
+        for (account, record) in risk.ledger.accounts() {
+            let page = account.0 >> Self::PAGE_BITS;
+            let index = account.0 as usize & (Self::PAGE_ACCOUNTS - 1);
+            if needs.pages.last().is_none_or(|(last, _)| *last < page) {
+                needs.fill_page();
+                needs.pages.push((page, needs.accounts.len()));
+            }
+            let (_, begin) = needs.pages[needs.pages.len() - 1];
+            // Accounts that are not there have no balances: they begin where the next one does.
+            let start = u32::try_from(needs.balances.len()).expect("fewer than 2^32 balances");
+            needs.accounts.resize(begin + index + 1, (start, 0));
+            needs.balances.extend(risk.ledger.balances(record).into_iter().map(|(asset, _)| (asset, 0)));
+        }
+        needs.fill_page();
+        needs
+    }
+
+    /// Ends the last page, behind which its last account's balances end.
+    fn fill_page(&mut self) {
+        if let Some((_, begin)) = self.pages.last() {
+            let end = u32::try_from(self.balances.len()).expect("fewer than 2^32 balances");
+            self.accounts.resize(begin + Self::PAGE_ACCOUNTS + 1, (end, 0));
+        }
+    }
+
+    /// Where an account is in `accounts`.
+    fn place(&self, account: AccountId) -> Option<usize> {
+        let page = account.0 >> Self::PAGE_BITS;
+        let found = self.pages.binary_search_by_key(&page, |(number, _)| *number).ok()?;
+        Some(self.pages[found].1 + (account.0 as usize & (Self::PAGE_ACCOUNTS - 1)))
+    }
+
+    /// Where an account's balances are in `balances`.
+    fn range(&self, place: usize) -> std::ops::Range<usize> {
+        self.accounts[place].0 as usize..self.accounts[place + 1].0 as usize
+    }
+
+    fn hold(&mut self, account: AccountId, asset: AssetId, amount: u64) -> Result<(), String> {
+        let range = self.place(account).map(|place| self.range(place)).unwrap_or_default();
+        match self.balances[range].iter_mut().find(|(known, _)| *known == asset) {
+            Some((_, needed)) => *needed += u128::from(amount),
+            None if amount == 0 => {}
+            None => return Err(format!("{account} holds too little of {asset}: {amount} is needed")),
+        }
+        Ok(())
+    }
+
+    fn count_open_order(&mut self, account: AccountId) -> Result<(), String> {
+        let place = self.place(account).ok_or_else(|| format!("{account} has an order and is not there"))?;
+        self.accounts[place].1 += 1;
+        Ok(())
+    }
+}
+
+fn check_balances(risk: &Risk, needs: &Needs) -> Result<(), String> {
     let mut sums: BTreeMap<AssetId, i128> = BTreeMap::new();
     for asset in risk.assets.iter().flatten() {
         sums.insert(asset.asset, risk.ledger.system(asset.asset).iter().sum());
     }
+    let mut needed = needs.balances.iter();
     for (account, record) in risk.ledger.accounts() {
         for (asset, balance) in risk.ledger.balances(record) {
-            let needed = held.get(&(account, asset)).copied().unwrap_or(0);
-            if u128::from(balance.held.0) != needed {
+            let (_, needed) = needed.next().expect("one for each balance");
+            if u128::from(balance.held.0) != *needed {
                 return Err(format!(
                     "{account} holds {} of {asset}; its orders and withdrawals need {needed}",
                     balance.held
@@ -313,14 +381,9 @@ fn check_balances(
             }
             *sums.entry(asset).or_default() += i128::try_from(total).expect("a balance is far below i128::MAX");
         }
-        let open = open_orders.get(&account).copied().unwrap_or(0);
+        let open = needs.place(account).map_or(0, |place| needs.accounts[place].1);
         if record.open_orders_max != open {
             return Err(format!("{account} counts {} open orders, {open} are open", record.open_orders_max));
-        }
-    }
-    for ((account, asset), needed) in held {
-        if u128::from(risk.balance(*account, *asset).held.0) != *needed {
-            return Err(format!("{account} holds too little of {asset}: {needed} is needed"));
         }
     }
     match sums.into_iter().find(|(_, sum)| *sum != 0) {

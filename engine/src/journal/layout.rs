@@ -257,9 +257,13 @@ pub(super) fn encode_record(buffer: &mut [u8], command: &SequencedCommand) -> Op
     Some(checked + 4)
 }
 
-/// Reads the record at the beginning of `bytes`; with it, its length.
+/// What stands where a record is going to be decoded.
+pub(super) const PLACEHOLDER: SequencedCommand =
+    SequencedCommand { sequence: Sequence(0), time: Timestamp(0), cause: Cause::session(0), command: Command::Tick {} };
+
+/// Reads the record at the beginning of `bytes` into `command`, and gives its length.
 #[inline]
-pub(super) fn decode_record(bytes: &[u8]) -> Result<(SequencedCommand, usize), Damage> {
+pub(super) fn decode_record(bytes: &[u8], command: &mut SequencedCommand) -> Result<usize, Damage> {
     let (length, _) = bytes.split_first_chunk::<2>().ok_or(Damage::Length)?;
     let checked = RECORD_HEADER_BYTES + usize::from(u16::from_le_bytes(*length));
     let record = bytes.get(..checked + 4).ok_or(Damage::Length)?;
@@ -267,13 +271,11 @@ pub(super) fn decode_record(bytes: &[u8]) -> Result<(SequencedCommand, usize), D
         return Err(Damage::Record);
     }
     let cause = u32::from_le_bytes(field(record, 2));
-    let command = SequencedCommand {
-        sequence: Sequence(u64::from_le_bytes(field(record, 6))),
-        time: Timestamp(u64::from_le_bytes(field(record, 14))),
-        cause: Cause::from_raw(cause).ok_or(Damage::Cause(cause))?,
-        command: Command::decode(&record[RECORD_HEADER_BYTES..checked]).map_err(Damage::Command)?,
-    };
-    Ok((command, checked + 4))
+    command.sequence = Sequence(u64::from_le_bytes(field(record, 6)));
+    command.time = Timestamp(u64::from_le_bytes(field(record, 14)));
+    command.cause = Cause::from_raw(cause).ok_or(Damage::Cause(cause))?;
+    Command::decode_into(&record[RECORD_HEADER_BYTES..checked], &mut command.command).map_err(Damage::Command)?;
+    Ok(checked + 4)
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ pub use look_back::{EpochStart, epoch_starts, journal_id, look_back};
 pub use loss::{AcceptedLoss, LossError};
 pub use opening::Opening;
 pub use prune::{Genesis, PruneError, Pruning, prune};
-pub use read_ahead::ReadAhead;
+pub use read_ahead::{CommandBatch, ReadAhead, ReadCommands};
 pub use reader::JournalReader;
 pub use scan::{Tail, TornTail};
 pub use snapshot::{SnapshotError, SnapshotHeader, SnapshotName, SnapshotWriter};

@@ -4,6 +4,7 @@ use super::{
     AcceptedLoss, Damage, Epoch, Head, Journal, JournalId, OpenError, Options, Tail, TornTail,
     layout::{SECTOR_BYTES, SectorPlace, SegmentHeader, seal_sector},
     loss::accepted_losses,
+    read_ahead::ReadCommands,
     scan::{Scan, io_error},
     storage::{Access, FileStorage, Segment, Storage},
 };
@@ -108,6 +109,16 @@ impl<S: Storage> Opening<S> {
         result
     }
 
+    fn try_read(&mut self, batch: &mut Vec<SequencedCommand>, most: usize) -> Result<(), OpenError> {
+        loop {
+            self.scan.take_from_block(batch, most)?;
+            if batch.len() >= most || self.tail.is_some() {
+                return Ok(());
+            }
+            self.tail = self.scan.next_block_alone()?;
+        }
+    }
+
     fn try_next(&mut self) -> Result<Option<SequencedCommand>, OpenError> {
         loop {
             if let Some(command) = self.scan.next_in_block()? {
@@ -118,6 +129,17 @@ impl<S: Storage> Opening<S> {
             }
             self.tail = self.scan.next_block_alone()?;
         }
+    }
+}
+
+impl<S: Storage> ReadCommands for Opening<S> {
+    fn read_commands(&mut self, batch: &mut Vec<SequencedCommand>, most: usize) -> Result<(), OpenError> {
+        if self.failed {
+            return Ok(());
+        }
+        let result = self.try_read(batch, most);
+        self.failed = result.is_err();
+        result
     }
 }
 

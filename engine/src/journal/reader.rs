@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{
     Head, JournalId, OpenError, Tail,
+    read_ahead::ReadCommands,
     scan::Scan,
     storage::{Access, FileStorage, Storage},
 };
@@ -125,6 +126,15 @@ impl<S: Storage> JournalReader<S> {
         Ok(found)
     }
 
+    fn try_read(&mut self, batch: &mut Vec<SequencedCommand>, most: usize) -> Result<(), OpenError> {
+        loop {
+            self.scan.take_from_block(batch, most)?;
+            if batch.len() >= most || !self.scan.next_block_shared()? {
+                return Ok(());
+            }
+        }
+    }
+
     fn try_next(&mut self) -> Result<Option<SequencedCommand>, OpenError> {
         loop {
             if let Some(command) = self.scan.next_in_block()? {
@@ -134,6 +144,17 @@ impl<S: Storage> JournalReader<S> {
                 return Ok(None);
             }
         }
+    }
+}
+
+impl<S: Storage> ReadCommands for JournalReader<S> {
+    fn read_commands(&mut self, batch: &mut Vec<SequencedCommand>, most: usize) -> Result<(), OpenError> {
+        if self.failed {
+            return Ok(());
+        }
+        let result = self.try_read(batch, most);
+        self.failed = result.is_err();
+        result
     }
 }
 

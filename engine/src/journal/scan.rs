@@ -11,8 +11,8 @@ use std::{io, sync::Arc};
 use super::{
     ChainHash, Damage, Epoch, Head, JournalId, OpenError,
     layout::{
-        BLOCK_HEADER_BYTES, BlockHeader, SECTOR_BYTES, SECTOR_PAYLOAD_BYTES, SectorPlace, SectorState, SegmentHeader,
-        SegmentHeaderError, decode_record, is_zero, sector_state, sectors_of,
+        BLOCK_HEADER_BYTES, BlockHeader, PLACEHOLDER, SECTOR_BYTES, SECTOR_PAYLOAD_BYTES, SectorPlace, SectorState,
+        SegmentHeader, SegmentHeaderError, decode_record, is_zero, sector_state, sectors_of,
     },
     prune::Record,
     storage::{Access, Segment, Storage},
@@ -22,8 +22,11 @@ use crate::{
     types::{Sequence, Timestamp},
 };
 
-/// How much is read at once, unless a block is longer.
+/// How much is read ahead, unless a block is longer.
 const READ_BYTES: usize = 1 << 20;
+/// How much one system call reads: beyond this the kernel's copies to a buffer that is not aligned to a page collapse, from
+/// 9.5 GB/s to 1.9 GB/s as measured on an AMD EPYC (Milan) with Linux 6.
+const CALL_BYTES: usize = 128 << 10;
 const SECTOR: u64 = SECTOR_BYTES as u64;
 
 /// How a journal ends.
@@ -295,21 +298,39 @@ impl<S: Storage> Scan<S> {
         if self.records_left == 0 {
             return Ok(None);
         }
-        match self.decode_next() {
-            Ok(command) => Ok(Some(command)),
-            Err(damage) => {
-                // The block has been passed already: what is wrong is inside it, at the sector of the record.
-                let end = self.place.offset;
-                let begin = end - (sectors_of(self.block.len()) * SECTOR_BYTES) as u64;
-                let sector = (self.record_at.min(self.block.len() - 1) / SECTOR_PAYLOAD_BYTES) as u64;
-                Err(self.damaged(&self.place, begin + sector * SECTOR, damage))
-            }
+        let mut command = PLACEHOLDER;
+        match self.decode_next(&mut command) {
+            Ok(()) => Ok(Some(command)),
+            Err(damage) => Err(self.damaged_in_block(damage)),
         }
     }
 
+    /// Adds the next commands of the block being handed out to `batch`, until it holds `most` or a block must be read.
+    pub fn take_from_block(&mut self, batch: &mut Vec<SequencedCommand>, most: usize) -> Result<(), OpenError> {
+        let held = batch.len();
+        let wanted = most.saturating_sub(held).min(self.records_left as usize);
+        batch.resize(held + wanted, PLACEHOLDER);
+        for index in held..held + wanted {
+            if let Err(damage) = self.decode_next(&mut batch[index]) {
+                batch.truncate(index);
+                return Err(self.damaged_in_block(damage));
+            }
+        }
+        Ok(())
+    }
+
+    /// The block has been passed already: what is wrong is inside it, at the sector of the record.
+    #[cold]
+    fn damaged_in_block(&self, damage: Damage) -> OpenError {
+        let end = self.place.offset;
+        let begin = end - (sectors_of(self.block.len()) * SECTOR_BYTES) as u64;
+        let sector = (self.record_at.min(self.block.len() - 1) / SECTOR_PAYLOAD_BYTES) as u64;
+        self.damaged(&self.place, begin + sector * SECTOR, damage)
+    }
+
     #[inline]
-    fn decode_next(&mut self) -> Result<SequencedCommand, Damage> {
-        let (command, bytes) = decode_record(&self.block[self.record_at..])?;
+    fn decode_next(&mut self, command: &mut SequencedCommand) -> Result<(), Damage> {
+        let bytes = decode_record(&self.block[self.record_at..], command)?;
         let expected = self.sequence.next();
         if command.sequence != expected {
             return Err(Damage::Gap { expected, found: command.sequence });
@@ -328,7 +349,7 @@ impl<S: Storage> Scan<S> {
         if last {
             self.head = self.block_head;
         }
-        Ok(command)
+        Ok(())
     }
 
     /// Passes over what is left of the block being handed out.
@@ -697,9 +718,11 @@ impl<S: Storage> Scan<S> {
             self.window.buffer.resize(length, 0);
         }
         self.window.length = 0;
-        let buffer = &mut self.window.buffer[..length];
-        if let Err(source) = place.segment.read_exact_at(buffer, offset) {
-            return Err(self.io_error(place, offset, source));
+        let pieces = self.window.buffer[..length].chunks_mut(CALL_BYTES);
+        for (piece, offset) in pieces.zip((offset..).step_by(CALL_BYTES)) {
+            if let Err(source) = place.segment.read_exact_at(piece, offset) {
+                return Err(self.io_error(place, offset, source));
+            }
         }
         self.window.segment = place.index;
         self.window.offset = offset;

@@ -40,8 +40,10 @@ const SUFFIX: &str = ".snapshot";
 const HEADER_BYTES: usize = 112;
 const CHECK_BYTES: usize = 32;
 const TRAILER_BYTES: usize = 8 + CHECK_BYTES;
-/// How much is read or written at once.
+/// How much is written at once.
 const PIECE_BYTES: usize = 1 << 20;
+/// How much is read at once: more is slower, see [`scan`](super::scan).
+const READ_BYTES: usize = 128 << 10;
 
 /// Which snapshot: older ones are less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -312,13 +314,68 @@ pub fn list_snapshots<S: Storage>(storage: &S) -> Result<Vec<SnapshotName>, Snap
     Ok(names)
 }
 
+/// A snapshot as it was read: nothing in it counts before it is [checked](Self::check).
+#[derive(Debug)]
+pub struct UncheckedSnapshot {
+    name: SnapshotName,
+    file: String,
+    bytes: Vec<u8>,
+}
+
+impl UncheckedSnapshot {
+    /// Reads a snapshot whole.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when it cannot be read, or does not begin as a snapshot of this format does.
+    pub fn read<S: Storage>(storage: &S, name: SnapshotName) -> Result<Self, SnapshotError> {
+        let file = storage.file_name(&name.to_string());
+        let failed = |source| SnapshotError::Io { file: storage.file_name(&name.to_string()), source };
+        let segment = storage.open_file(&name.to_string()).map_err(failed)?;
+        let length = segment.bytes().map_err(failed)?;
+        let too_long = |_| SnapshotError::Length { file: file.clone(), expected: usize::MAX as u64, found: length };
+        let mut bytes = vec![0; usize::try_from(length).map_err(too_long)?];
+        let head_bytes = HEADER_BYTES.min(bytes.len());
+        let (head, rest) = bytes.split_at_mut(head_bytes);
+        segment.read_exact_at(head, 0).map_err(failed)?;
+        if rest.len() < TRAILER_BYTES || head[..8] != MAGIC {
+            return Err(SnapshotError::Magic { file });
+        }
+        check_format(head, &file)?;
+        for (piece, number) in rest.chunks_mut(READ_BYTES).zip(0..) {
+            segment.read_exact_at(piece, HEADER_BYTES as u64 + number * READ_BYTES as u64).map_err(failed)?;
+        }
+        Ok(Self { name, file, bytes })
+    }
+
+    /// What the snapshot is of, if it is what it says.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[HEADER_BYTES..self.bytes.len() - TRAILER_BYTES]
+    }
+
+    /// Verifies all that can be without the journal.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when it is not what was written.
+    pub fn check(&self) -> Result<SnapshotHeader, SnapshotError> {
+        let (checked, check) = self.bytes.split_at(self.bytes.len() - CHECK_BYTES);
+        let (header, rest) = checked.split_first_chunk().expect("it is as long as header and trailer");
+        let matches = blake3::hash(checked).as_bytes() == check;
+        let expected = u64::from_le_bytes(field(rest, rest.len() - 8));
+        verdict(self.name, &self.file, header, matches, expected, self.payload().len() as u64)
+    }
+}
+
 /// Reads a snapshot and verifies all that can be without the journal: returns its header and its payload.
 ///
 /// # Errors
 /// [`SnapshotError`] when it cannot be read or is not what was written.
 pub fn read_snapshot<S: Storage>(storage: &S, name: SnapshotName) -> Result<(SnapshotHeader, Vec<u8>), SnapshotError> {
-    let mut payload = Vec::new();
-    let header = read_pieces(storage, name, |piece| payload.extend_from_slice(piece))?;
+    let snapshot = UncheckedSnapshot::read(storage, name)?;
+    let header = snapshot.check()?;
+    let mut payload = snapshot.bytes;
+    payload.truncate(payload.len() - TRAILER_BYTES);
+    payload.drain(..HEADER_BYTES);
     Ok((header, payload))
 }
 
@@ -328,7 +385,7 @@ pub fn read_snapshot<S: Storage>(storage: &S, name: SnapshotName) -> Result<(Sna
 /// # Errors
 /// [`SnapshotError`] when it cannot be read, is not what was written, or is of another history.
 pub fn check_snapshot<S: Storage>(storage: &S, name: SnapshotName) -> Result<SnapshotHeader, SnapshotError> {
-    let header = read_pieces(storage, name, |_| ())?;
+    let header = read_pieces(storage, name)?;
     match JournalReader::open_after(storage.clone(), header.head()) {
         Ok(_) => Ok(header),
         Err(source) => {
@@ -372,12 +429,8 @@ pub fn remove_old_snapshots<S: Storage>(storage: &S, keep: usize) -> Result<OldS
     Ok(found)
 }
 
-/// Verifies a snapshot while it hands out its payload, which counts for nothing before all of it is verified.
-fn read_pieces<S: Storage>(
-    storage: &S,
-    name: SnapshotName,
-    mut take: impl FnMut(&[u8]),
-) -> Result<SnapshotHeader, SnapshotError> {
+/// Verifies a snapshot piece by piece, keeping none.
+fn read_pieces<S: Storage>(storage: &S, name: SnapshotName) -> Result<SnapshotHeader, SnapshotError> {
     let file = storage.file_name(&name.to_string());
     let failed = |source| SnapshotError::Io { file: storage.file_name(&name.to_string()), source };
     let segment = storage.open_file(&name.to_string()).map_err(failed)?;
@@ -390,33 +443,49 @@ fn read_pieces<S: Storage>(
     if header[..8] != MAGIC {
         return Err(SnapshotError::Magic { file });
     }
-    match u32::from_le_bytes(field(&header, 8)) {
-        SNAPSHOT_FORMAT => {}
-        format => return Err(SnapshotError::Format { file, format }),
-    }
+    check_format(&header, &file)?;
     let mut hasher = blake3::Hasher::new();
     hasher.update(&header);
-    let mut buffer = vec![0; PIECE_BYTES.min(usize::try_from(payload_bytes).unwrap_or(PIECE_BYTES))];
+    let mut buffer = vec![0; READ_BYTES.min(usize::try_from(payload_bytes).unwrap_or(READ_BYTES))];
     let (mut offset, end) = (HEADER_BYTES as u64, HEADER_BYTES as u64 + payload_bytes);
     while offset < end {
         let length = (end - offset).min(buffer.len() as u64);
         let piece = &mut buffer[..length as usize];
         segment.read_exact_at(piece, offset).map_err(failed)?;
         hasher.update(piece);
-        take(piece);
         offset += length;
     }
     let mut trailer = [0; TRAILER_BYTES];
     segment.read_exact_at(&mut trailer, end).map_err(failed)?;
     hasher.update(&trailer[..8]);
-    if hasher.finalize() != blake3::Hash::from_bytes(field(&trailer, 8)) {
-        return Err(SnapshotError::Check { file, bytes });
+    let matches = hasher.finalize() == blake3::Hash::from_bytes(field(&trailer, 8));
+    verdict(name, &file, &header, matches, u64::from_le_bytes(field(&trailer, 0)), payload_bytes)
+}
+
+fn check_format(header: &[u8], file: &str) -> Result<(), SnapshotError> {
+    match u32::from_le_bytes(field(header, 8)) {
+        SNAPSHOT_FORMAT => Ok(()),
+        format => Err(SnapshotError::Format { file: file.to_owned(), format }),
     }
-    let expected = u64::from_le_bytes(field(&trailer, 0));
-    if expected != payload_bytes {
-        return Err(SnapshotError::Length { file, expected, found: payload_bytes });
+}
+
+/// The header of a snapshot whose check matches or not, which says that its payload has `expected` bytes, and that has `found`.
+fn verdict(
+    name: SnapshotName,
+    file: &str,
+    header: &[u8; HEADER_BYTES],
+    matches: bool,
+    expected: u64,
+    found: u64,
+) -> Result<SnapshotHeader, SnapshotError> {
+    let file = file.to_owned();
+    if !matches {
+        return Err(SnapshotError::Check { file, bytes: found + (HEADER_BYTES + TRAILER_BYTES) as u64 });
     }
-    let header = SnapshotHeader::decode(&header);
+    if expected != found {
+        return Err(SnapshotError::Length { file, expected, found });
+    }
+    let header = SnapshotHeader::decode(header);
     if header.name() != name {
         return Err(SnapshotError::Name { file, found: header.name() });
     }

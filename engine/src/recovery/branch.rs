@@ -20,6 +20,7 @@ use crate::{
     command::{Command, SequencedCommand},
     event::{Event, EventSink, NoEvents, RejectReason},
     exchange::Exchange,
+    journal::CommandBatch,
     types::{AccountId, AirdropId, AssetId, MarketId, OrderId, Price, Quantity, Sequence, Timestamp},
 };
 
@@ -241,8 +242,10 @@ pub enum BranchError {
 enum Verdict {
     /// It is applied.
     Apply,
-    /// It is applied, and must be accepted: a fact, or a replacement.
+    /// It is applied, and must be accepted: a fact.
     MustApply,
+    /// Another takes its place, which must be accepted.
+    Replace,
     /// Only time passes.
     Tombstone,
     /// Only time passes, and what the command closed is not closed.
@@ -250,28 +253,25 @@ enum Verdict {
     /// A release, forced.
     Force,
     /// The order that it would have repriced is cancelled.
-    Cancel(OrderId),
-}
-
-/// A command with its verdict.
-struct Item {
-    command: SequencedCommand,
-    verdict: Verdict,
-    is_replaced: bool,
+    Cancel,
 }
 
 /// What is handed from the parent to the branch at once.
 #[derive(Default)]
 struct Batch {
-    items: Vec<Item>,
-    /// Orders that were closed otherwise than by a fill, with the item's number.
+    /// As they were read.
+    commands: CommandBatch,
+    /// One for each command; none for those behind the halt.
+    verdicts: Vec<Verdict>,
+    /// Commands that are others on the branch, with their numbers.
+    instead: Vec<(u32, Command)>,
+    /// Orders that were closed otherwise than by a fill, with the command's number.
     closures: Vec<(u32, OrderId)>,
     /// The parent's fills.
     fills: Vec<BustedFill>,
 }
 
-const BATCHES_WAITING: usize = 8;
-const BATCH_ITEMS: usize = 4_096;
+const BATCHES_WAITING: usize = 16;
 
 /// Computes the branch that `strategy` leads to, for the halt at `halt`. `progress` is told how many commands were applied.
 ///
@@ -345,36 +345,93 @@ pub(super) fn fill_of(event: &Event, sequence: Sequence, time: Timestamp, index:
     Some(BustedFill { sequence, index, time, taker, maker, taker_account, maker_account, market, price, quantity })
 }
 
-/// What the parent's events say of one command.
+/// What the parent's events say of one command, and of all commands of a batch.
 #[derive(Default)]
-struct Watch {
+struct ParentWatch {
     index: u32,
     refused: Option<RejectReason>,
     accepted: Option<OrderId>,
-    reduced: Option<Quantity>,
+    reduced: bool,
+    number: u32,
+    at: (Sequence, Timestamp),
+    /// Where those of this command begin.
+    closures_from: usize,
+    fills_from: usize,
+    closures: Vec<(u32, OrderId)>,
+    fills: Vec<BustedFill>,
+}
+
+impl ParentWatch {
+    fn begin(&mut self, number: u32, command: &SequencedCommand) {
+        self.index = 0;
+        (self.refused, self.accepted, self.reduced) = (None, None, false);
+        (self.number, self.at) = (number, (command.sequence, command.time));
+        (self.closures_from, self.fills_from) = (self.closures.len(), self.fills.len());
+    }
+
+    /// Whether the command placed an order that found nothing and stands nowhere: it counts as refused.
+    fn found_nothing(&self) -> bool {
+        self.accepted.is_some_and(|accepted| {
+            self.fills.len() == self.fills_from
+                && self.closures[self.closures_from..].iter().any(|(_, order)| *order == accepted)
+        })
+    }
+
+    /// Nothing that the command closed is closed on the branch.
+    fn forget_closures(&mut self) {
+        self.closures.truncate(self.closures_from);
+    }
+
+    /// The order that the command placed is on no branch where it is not applied.
+    fn forget_own_closure(&mut self) {
+        if self.closures.len() == self.closures_from + 1
+            && self.closures.last().map(|(_, order)| *order) == self.accepted
+        {
+            self.forget_closures();
+        }
+    }
+}
+
+impl EventSink for ParentWatch {
+    #[inline]
+    fn emit(&mut self, event: Event) {
+        match event {
+            Event::Filled { .. } => self.fills.extend(fill_of(&event, self.at.0, self.at.1, self.index)),
+            Event::OrderAccepted { order, .. } => self.accepted = Some(order),
+            Event::OrderCancelled { order, .. } => self.closures.push((self.number, order)),
+            Event::OrderReduced { .. } => self.reduced = true,
+            Event::Refused { reason, .. } => self.refused = Some(reason),
+            _ => {}
+        }
+        self.index += 1;
+    }
+}
+
+/// What the branch's events say of one command.
+#[derive(Default)]
+struct BranchWatch {
+    index: u32,
+    refused: Option<RejectReason>,
     at: (Sequence, Timestamp),
     closed: Vec<OrderId>,
     fills: Vec<BustedFill>,
 }
 
-impl Watch {
+impl BranchWatch {
     fn begin(&mut self, command: &SequencedCommand) {
-        self.index = 0;
-        (self.refused, self.accepted, self.reduced) = (None, None, None);
+        (self.index, self.refused) = (0, None);
         self.at = (command.sequence, command.time);
         self.closed.clear();
         self.fills.clear();
     }
 }
 
-impl EventSink for Watch {
+impl EventSink for BranchWatch {
     #[inline]
     fn emit(&mut self, event: Event) {
         match event {
             Event::Filled { .. } => self.fills.extend(fill_of(&event, self.at.0, self.at.1, self.index)),
-            Event::OrderAccepted { order, .. } => self.accepted = Some(order),
             Event::OrderCancelled { order, .. } => self.closed.push(order),
-            Event::OrderReduced { quantity, .. } => self.reduced = Some(quantity),
             Event::Refused { reason, .. } => self.refused = Some(reason),
             _ => {}
         }
@@ -420,7 +477,7 @@ fn in_lock_step(
 #[allow(clippy::too_many_arguments, reason = "both ends of what joins it to the branch")]
 fn lead(
     mut exchange: Exchange,
-    commands: Commands,
+    mut commands: Commands,
     cut: Sequence,
     halt: Sequence,
     edits: Option<&Edits>,
@@ -428,50 +485,53 @@ fn lead(
     sender: &SyncSender<Batch>,
     empties: &Receiver<Batch>,
 ) -> Result<(Exchange, u64), BranchError> {
-    let mut watch = Watch::default();
-    let mut batch = Batch::default();
-    let count = each_through(commands, cut, halt, |command| {
-        watch.begin(command);
-        exchange.apply(command.sequence, command.time, &command.command, &mut watch);
-        let item = match edits {
-            Some(edits) => excised(command, &watch, edits)?,
-            None => rewound(command, &watch),
+    let mut watch = ParentWatch::default();
+    let mut last = cut;
+    while last < halt {
+        let Some(read) = commands()? else {
+            return Err(TimelineError::Future { asked: halt, last }.into());
         };
-        if item.verdict != Verdict::Drop && !item.is_replaced {
-            let number = batch.items.len() as u32;
-            batch.closures.extend(watch.closed.iter().map(|order| (number, *order)));
+        let mut batch = empties.try_recv().unwrap_or_default();
+        (watch.closures, watch.fills) = (std::mem::take(&mut batch.closures), std::mem::take(&mut batch.fills));
+        for (number, command) in (0_u32..).zip(read.iter()).take_while(|(_, command)| command.sequence <= halt) {
+            watch.begin(number, command);
+            exchange.apply(command.sequence, command.time, &command.command, &mut watch);
+            let verdict = match edits {
+                Some(edits) => excised(command, &mut watch, edits, &mut batch.instead)?,
+                None => rewound(command, &watch, &mut batch.instead),
+            };
+            if matches!(verdict, Verdict::Drop | Verdict::Replace) {
+                watch.forget_closures();
+            }
+            batch.verdicts.push(verdict);
+            last = command.sequence;
         }
-        batch.fills.extend_from_slice(&watch.fills);
-        batch.items.push(item);
-        if batch.items.len() >= BATCH_ITEMS || command.sequence == halt {
-            let next = empties.try_recv().unwrap_or_default();
-            progress(command.sequence.0 - cut.0);
-            let sent = sender.send(std::mem::replace(&mut batch, next));
-            sent.map_err(|_| BranchError::Invariant("it ended before the parent did".to_owned()))?;
-        }
-        Ok(())
-    })?;
-    Ok((exchange, count))
-}
-
-/// Whether the command placed an order that found nothing and stands nowhere: it counts as refused.
-fn found_nothing(watch: &Watch) -> bool {
-    watch.accepted.is_some_and(|order| watch.fills.is_empty() && watch.closed.contains(&order))
+        (batch.closures, batch.fills) = (std::mem::take(&mut watch.closures), std::mem::take(&mut watch.fills));
+        batch.commands = read;
+        progress(last.0 - cut.0);
+        sender.send(batch).map_err(|_| BranchError::Invariant("it ended before the parent did".to_owned()))?;
+    }
+    Ok((exchange, last.0 - cut.0))
 }
 
 /// Whether it is a cancel that was refused as the order was not there: on the branch it may be.
-fn missed(command: &Command, watch: &Watch) -> bool {
+fn missed(command: &Command, watch: &ParentWatch) -> bool {
     matches!(command, Command::CancelOrder { .. } | Command::CancelByClientOrderId { .. })
         && watch.refused == Some(RejectReason::OrderNotFound)
 }
 
-fn excised(command: &SequencedCommand, watch: &Watch, edits: &Edits) -> Result<Item, BranchError> {
+fn excised(
+    command: &SequencedCommand,
+    watch: &mut ParentWatch,
+    edits: &Edits,
+    instead: &mut Vec<(u32, Command)>,
+) -> Result<Verdict, BranchError> {
     let sequence = command.sequence;
     if let Some(reason) = edits.dropped.get(&sequence) {
         if reason.is_none() && watch.refused.is_none() && is_fact(&command.command) {
             return Err(BranchError::Fact { sequence, kind: command.command.kind_name() });
         }
-        return Ok(Item { command: *command, verdict: Verdict::Drop, is_replaced: false });
+        return Ok(Verdict::Drop);
     }
     if let Some(other) = edits.replaced.get(&sequence) {
         if *other == command.command {
@@ -481,22 +541,23 @@ fn excised(command: &SequencedCommand, watch: &Watch, edits: &Edits) -> Result<I
         if watch.refused.is_none() && is_fact(&command.command) && other.kind() != command.command.kind() {
             return Err(BranchError::Fact { sequence, kind: command.command.kind_name() });
         }
-        let command = SequencedCommand { command: *other, ..*command };
-        return Ok(Item { command, verdict: Verdict::MustApply, is_replaced: true });
+        instead.push((watch.number, *other));
+        return Ok(Verdict::Replace);
     }
-    let verdict = match watch.refused {
+    Ok(match watch.refused {
         None if is_fact(&command.command) => fact(&command.command),
-        None if found_nothing(watch) => Verdict::Tombstone,
+        None if watch.found_nothing() => {
+            watch.forget_own_closure();
+            Verdict::Tombstone
+        }
         None => Verdict::Apply,
         Some(_) if missed(&command.command, watch) => Verdict::Apply,
         Some(_) => Verdict::Tombstone,
-    };
-    Ok(Item { command: *command, verdict, is_replaced: false })
+    })
 }
 
-fn rewound(command: &SequencedCommand, watch: &Watch) -> Item {
-    let mut command = *command;
-    let verdict = match command.command {
+fn rewound(command: &SequencedCommand, watch: &ParentWatch, instead: &mut Vec<(u32, Command)>) -> Verdict {
+    match command.command {
         _ if watch.refused.is_some() => {
             if missed(&command.command, watch) {
                 Verdict::Apply
@@ -511,16 +572,13 @@ fn rewound(command: &SequencedCommand, watch: &Watch) -> Item {
         | Command::CancelAllOfAccount { .. }
         | Command::CancelAllOfMarket { .. }
         | Command::CancelWithdrawal { .. } => Verdict::Apply,
-        Command::ReplaceOrder { account, order, quantity, .. } => match watch.reduced {
-            Some(_) => {
-                command.command = Command::ReduceOrder { account, order, quantity };
-                Verdict::Apply
-            }
-            None => Verdict::Cancel(order),
-        },
+        Command::ReplaceOrder { account, order, quantity, .. } if watch.reduced => {
+            instead.push((watch.number, Command::ReduceOrder { account, order, quantity }));
+            Verdict::Apply
+        }
+        Command::ReplaceOrder { .. } => Verdict::Cancel,
         _ => Verdict::Tombstone,
-    };
-    Item { command, verdict, is_replaced: false }
+    }
 }
 
 const fn fact(command: &Command) -> Verdict {
@@ -550,42 +608,53 @@ fn follow(
     }
     let (mut busted, mut new_fills) = (Vec::new(), Vec::new());
     let mut refused = BTreeMap::new();
-    let mut watch = Watch::default();
+    let mut watch = BranchWatch::default();
     while let Ok(mut batch) = batches.recv() {
-        let (mut closures, mut fills) = (batch.closures.iter().peekable(), &batch.fills[..]);
-        for (number, item) in (0_u32..).zip(&batch.items) {
-            let SequencedCommand { sequence, time, command, .. } = &item.command;
-            watch.begin(&item.command);
-            match item.verdict {
-                Verdict::Apply | Verdict::MustApply => exchange.apply(*sequence, *time, command, &mut watch),
-                Verdict::Tombstone | Verdict::Drop => exchange.skip(*sequence, *time, &mut NoEvents),
+        let (mut closures, mut fills) = (&batch.closures[..], &batch.fills[..]);
+        let mut instead = batch.instead.iter().peekable();
+        for (number, (sequenced, verdict)) in (0_u32..).zip(batch.commands.iter().zip(&batch.verdicts)) {
+            let SequencedCommand { sequence, time, .. } = *sequenced;
+            let command = instead.next_if(|(at, _)| *at == number).map_or(&sequenced.command, |(_, other)| other);
+            watch.begin(sequenced);
+            match verdict {
+                Verdict::Apply | Verdict::MustApply | Verdict::Replace => {
+                    exchange.apply(sequence, time, command, &mut watch);
+                }
+                Verdict::Tombstone | Verdict::Drop => exchange.skip(sequence, time, &mut NoEvents),
                 Verdict::Force => {
                     let kind = command.kind_name();
                     exchange
-                        .force_release(*sequence, *time, command, &mut NoEvents)
-                        .map_err(|reason| BranchError::FactRefused { sequence: *sequence, kind, reason })?;
+                        .force_release(sequence, time, command, &mut NoEvents)
+                        .map_err(|reason| BranchError::FactRefused { sequence, kind, reason })?;
                 }
-                Verdict::Cancel(order) => {
-                    exchange.skip(*sequence, *time, &mut NoEvents);
-                    exchange.force_cancel(order, &mut NoEvents);
+                Verdict::Cancel => {
+                    exchange.skip(sequence, time, &mut NoEvents);
+                    if let Command::ReplaceOrder { order, .. } = command {
+                        exchange.force_cancel(*order, &mut NoEvents);
+                    }
                 }
             }
             if let Some(reason) = watch.refused {
-                check_refusal(item, reason)?;
+                check_refusal(*verdict, sequence, command, reason)?;
                 *refused.entry(reason).or_default() += 1;
             }
-            while let Some((_, order)) = closures.next_if(|(at, _)| *at == number) {
-                exchange.force_cancel(*order, &mut NoEvents);
+            let parents_closures = take_front(&mut closures, |(at, _)| *at == number);
+            // Mostly the branch has closed the same.
+            if !parents_closures.iter().map(|(_, order)| order).eq(&watch.closed) {
+                for (_, order) in parents_closures {
+                    exchange.force_cancel(*order, &mut NoEvents);
+                }
             }
-            let of_this = fills.iter().take_while(|fill| fill.sequence == *sequence).count();
-            let (parents, rest) = fills.split_at(of_this);
-            fills = rest;
-            compare_fills(parents, &watch.fills, &mut busted, &mut new_fills);
+            let parents_fills = take_front(&mut fills, |fill| fill.sequence == sequence);
+            compare_fills(parents_fills, &watch.fills, &mut busted, &mut new_fills);
             if let Some(watched) = &mut watched {
-                watched.look(*sequence, |account| exchange.possessions(account));
+                watched.look(sequence, |account| exchange.possessions(account));
             }
         }
-        batch.items.clear();
+        // Given back to the reader.
+        batch.commands = CommandBatch::default();
+        batch.verdicts.clear();
+        batch.instead.clear();
         batch.closures.clear();
         batch.fills.clear();
         // If it is not wanted, another is made.
@@ -594,16 +663,25 @@ fn follow(
     Ok(Followed { exchange, busted, new_fills, refused })
 }
 
-fn check_refusal(item: &Item, reason: RejectReason) -> Result<(), BranchError> {
-    if item.verdict != Verdict::MustApply {
-        return Ok(());
+/// Takes from the front of a list what belongs to one command.
+fn take_front<'a, Item>(list: &mut &'a [Item], belongs: impl Fn(&Item) -> bool) -> &'a [Item] {
+    let count = list.iter().take_while(|item| belongs(item)).count();
+    let (front, rest) = list.split_at(count);
+    *list = rest;
+    front
+}
+
+fn check_refusal(
+    verdict: Verdict,
+    sequence: Sequence,
+    command: &Command,
+    reason: RejectReason,
+) -> Result<(), BranchError> {
+    match verdict {
+        Verdict::Replace => Err(BranchError::ReplacementRefused { sequence, reason }),
+        Verdict::MustApply => Err(BranchError::FactRefused { sequence, kind: command.kind_name(), reason }),
+        _ => Ok(()),
     }
-    let (sequence, kind) = (item.command.sequence, item.command.command.kind_name());
-    Err(if item.is_replaced {
-        BranchError::ReplacementRefused { sequence, reason }
-    } else {
-        BranchError::FactRefused { sequence, kind, reason }
-    })
 }
 
 /// Finds the fills of one sequence that only one of the two has.

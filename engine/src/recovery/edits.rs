@@ -291,7 +291,7 @@ fn find_airdrop(history: &dyn History, halt: Sequence, wanted: AirdropId) -> Res
     state = exchange;
     let mut events: Vec<Event> = Vec::new();
     while let Some(batch) = commands()? {
-        for command in &batch {
+        for command in batch.iter() {
             if command.sequence >= executed {
                 return Ok(found);
             }

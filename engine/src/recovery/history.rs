@@ -8,12 +8,15 @@ use crate::{
     command::{Command, SequencedCommand},
     event::NoEvents,
     exchange::Exchange,
-    journal::{OpenError, ReadAhead, Storage, look_back},
+    journal::{CommandBatch, Storage, look_back},
     types::{AirdropId, Sequence},
 };
 
+/// How many commands a past that is in memory hands out at once.
+const BATCH_COMMANDS: usize = 2_048;
+
 /// Gives the next commands in order, a handful at a time; `None` at the end.
-pub type Commands = Box<dyn FnMut() -> Result<Option<Vec<SequencedCommand>>, TimelineError> + Send>;
+pub type Commands = Box<dyn FnMut() -> Result<Option<CommandBatch>, TimelineError> + Send>;
 
 /// The past, as far as a branch needs it.
 pub trait History: Send + Sync {
@@ -56,21 +59,16 @@ fn executes(command: &Command, wanted: AirdropId) -> bool {
 
 impl<S: Storage> History for Timeline<S> {
     fn behind(&self, cut: Sequence) -> Result<(Exchange, Commands), TimelineError> {
-        let mut replay = self.replay_from(cut)?;
-        replay.run_to(cut)?;
-        let (exchange, next, reader) = replay.into_parts();
-        let mut first = next.map(|command| vec![command]);
-        let mut reading = ReadAhead::start(reader).map_err(|source| OpenError::Io {
-            file: "the thread that reads ahead".to_owned(),
-            offset: 0,
-            after: cut,
-            source,
-        })?;
-        let commands: Commands = Box::new(move || match first.take() {
-            Some(first) => Ok(Some(first)),
+        let (exchange, mut rest, mut reading) = self.read_ahead_to(cut)?;
+        let commands: Commands = Box::new(move || match rest.take() {
+            Some(rest) => Ok(Some(rest)),
             None => Ok(reading.next_batch()?),
         });
         Ok((exchange, commands))
+    }
+
+    fn state_at(&self, sequence: Sequence) -> Result<Exchange, TimelineError> {
+        self.at(sequence)
     }
 
     fn epoch_start(&self) -> Result<Sequence, TimelineError> {
@@ -134,8 +132,12 @@ impl History for Recorded {
         for command in before {
             exchange.apply(command.sequence, command.time, &command.command, &mut NoEvents);
         }
-        let mut behind = Some(behind.to_vec()).filter(|behind| !behind.is_empty());
-        Ok((exchange, Box::new(move || Ok(behind.take()))))
+        let mut behind = Vec::from(behind).into_iter();
+        let next = move || {
+            let batch: Vec<_> = behind.by_ref().take(BATCH_COMMANDS).collect();
+            Ok((!batch.is_empty()).then(|| batch.into()))
+        };
+        Ok((exchange, Box::new(next)))
     }
 
     fn last_execution(&self, airdrop: AirdropId, through: Sequence) -> Result<Option<Sequence>, TimelineError> {

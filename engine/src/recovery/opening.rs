@@ -61,7 +61,7 @@ pub fn open_exchange<S: Storage>(
                 return Err(error);
             }
         };
-        for command in &batch {
+        for command in batch.iter() {
             if let Err(source) = step(&mut exchange, command, &mut NoEvents, &epochs) {
                 drop(reading.into_reader());
                 return Err(OpenError::Epoch { sequence: command.sequence, source });

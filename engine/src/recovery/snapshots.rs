@@ -1,12 +1,12 @@
 //! Snapshots of the state: made at the end of a block, verified when they are read.
 
-use std::io;
+use std::{io, thread};
 
 use crate::{
-    exchange::{Exchange, RestoreError},
+    exchange::{Both, Exchange, RestoreError},
     journal::{
         Head, Journal, JournalId, JournalReader, OpenError, Opening, Options, Storage,
-        snapshot::{SnapshotError, SnapshotHeader, SnapshotName, list_snapshots, read_snapshot, write_snapshot},
+        snapshot::{SnapshotError, SnapshotHeader, SnapshotName, UncheckedSnapshot, list_snapshots, write_snapshot},
     },
     types::{Sequence, Timestamp},
 };
@@ -91,12 +91,36 @@ pub fn load_snapshot<S: Storage>(
     name: SnapshotName,
     hash_seed: u64,
 ) -> Result<LoadedSnapshot, SnapshotFault> {
-    let (header, payload) = read_snapshot(storage, name)?;
-    if blake3::hash(&payload).as_bytes() != &header.state_hash {
-        return Err(SnapshotFault::StateHash);
+    let read = UncheckedSnapshot::read(storage, name)?;
+    // What is not a state is refused as such, whatever the checks say; so they can be made meanwhile.
+    let (checked, restored) = thread::scope(|scope| {
+        let checking = scope.spawn(|| {
+            let header = read.check()?;
+            let is_same = blake3::hash(read.payload()).as_bytes() == &header.state_hash;
+            if is_same { Ok(header) } else { Err(SnapshotFault::StateHash) }
+        });
+        let restored = Exchange::from_canonical_state_by(read.payload(), name.sequence, hash_seed, &OnTwoThreads);
+        (checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), restored)
+    });
+    let header = checked?;
+    Ok(LoadedSnapshot { exchange: restored?, header })
+}
+
+/// Does one on a thread of its own while the other is done on this one.
+struct OnTwoThreads;
+
+impl Both for OnTwoThreads {
+    fn both<First: Send, Second: Send>(
+        &self,
+        first: impl FnOnce() -> First + Send,
+        second: impl FnOnce() -> Second + Send,
+    ) -> (First, Second) {
+        thread::scope(|scope| {
+            let second = scope.spawn(second);
+            let first = first();
+            (first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
     }
-    let exchange = Exchange::from_canonical_state(&payload, header.sequence, hash_seed)?;
-    Ok(LoadedSnapshot { exchange, header })
 }
 
 /// Where reading begins: a snapshot, or the beginning of history.

@@ -10,7 +10,9 @@ use crate::{
     command::SequencedCommand,
     event::{Event, NoEvents},
     exchange::Exchange,
-    journal::{Epoch, FileStorage, Head, JournalId, JournalReader, OpenError, Storage, epoch_starts},
+    journal::{
+        CommandBatch, Epoch, FileStorage, Head, JournalId, JournalReader, OpenError, ReadAhead, Storage, epoch_starts,
+    },
     types::{Sequence, Timestamp},
 };
 
@@ -211,9 +213,35 @@ impl<S: Storage> Timeline<S> {
     /// # Errors
     /// When the journal ends before, or is damaged before.
     pub fn at(&self, sequence: Sequence) -> Result<Exchange, TimelineError> {
-        let mut replay = self.replay_from(sequence)?;
-        replay.run_to(sequence)?;
-        Ok(replay.into_exchange())
+        Ok(self.read_ahead_to(sequence)?.0)
+    }
+
+    /// The state after the command at `cut`, what was read behind it, and what gives the commands behind that.
+    #[allow(clippy::type_complexity, reason = "used once, by what makes it a history")]
+    pub(super) fn read_ahead_to(
+        &self,
+        cut: Sequence,
+    ) -> Result<(Exchange, Option<CommandBatch>, ReadAhead<JournalReader<S>>), TimelineError> {
+        let base = base_for_reading(&self.storage, cut)?;
+        let (mut exchange, epochs) = (base.exchange, Epochs::new(self.storage.clone()));
+        let mut reading = ReadAhead::start(base.reading).map_err(|source| OpenError::Io {
+            file: "the thread that reads ahead".to_owned(),
+            offset: 0,
+            after: cut,
+            source,
+        })?;
+        let mut rest = None;
+        while exchange.last_sequence() < cut {
+            let Some(batch) = reading.next_batch()? else {
+                return Err(TimelineError::Future { asked: cut, last: exchange.last_sequence() });
+            };
+            let before = batch.partition_point(|command| command.sequence <= cut);
+            for command in &batch[..before] {
+                step(&mut exchange, command, &mut NoEvents, &epochs)?;
+            }
+            rest = Some(batch.behind(before)).filter(|batch| !batch.is_empty());
+        }
+        Ok((exchange, rest, reading))
     }
 
     /// The state at a moment, and the sequence that it comes after.
@@ -356,11 +384,6 @@ impl<S: Storage> Replay<S> {
     #[must_use]
     pub fn recomputed(&self) -> Vec<super::Recomputed> {
         self.epochs.recomputed()
-    }
-
-    /// The state, the command that was read and not applied, and what gives those behind it.
-    pub(super) fn into_parts(self) -> (Exchange, Option<SequencedCommand>, JournalReader<S>) {
-        (self.exchange, self.next, self.reader)
     }
 
     /// Ends here.

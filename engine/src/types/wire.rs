@@ -264,6 +264,23 @@ macro_rules! messages {
                 reader.finish()?;
                 Ok(message)
             }
+
+            /// As [`decode`](Self::decode), into a place where a message is already: nothing is moved about afterwards.
+            /// After an error it holds whatever it does.
+            ///
+            /// # Errors
+            /// As `decode`.
+            #[inline]
+            pub fn decode_into(bytes: &[u8], message: &mut Self) -> Result<(), $crate::types::wire::WireError> {
+                use $crate::types::wire::{Reader, Wire as _, WireError};
+                let mut reader = Reader::new(bytes);
+                let [kind] = reader.take()?;
+                match kind {
+                    $($kind => *message = Self::$variant { $($field: <$type>::get(&mut reader)?),* },)+
+                    _ => return Err(WireError::UnknownKind(kind)),
+                }
+                reader.finish()
+            }
         }
     };
 }

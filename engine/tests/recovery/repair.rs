@@ -50,7 +50,7 @@ impl History for Since {
         }
         let behind: Vec<_> = self.commands.iter().filter(|at| at.sequence > cut).copied().collect();
         let mut behind = Some(behind).filter(|behind| !behind.is_empty());
-        Ok((exchange, Box::new(move || Ok(behind.take()))))
+        Ok((exchange, Box::new(move || Ok(behind.take().map(Into::into)))))
     }
 
     fn epoch_start(&self) -> Result<Sequence, TimelineError> {

@@ -386,7 +386,7 @@ fn in_line(timeline: &Timeline, plan: &Plan) -> Result<f64> {
     let (mut exchange, mut commands) = timeline.behind(plan.strategy.cut())?;
     let mut applied = 0_u64;
     'all: while let Some(batch) = commands()? {
-        for command in &batch {
+        for command in batch.iter() {
             if command.sequence > plan.halt {
                 break 'all;
             }
