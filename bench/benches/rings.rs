@@ -5,7 +5,7 @@ use std::{hint::black_box, time::Duration};
 
 use bench::rings::{BATCH, CAPACITY};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ringbuf::{broadcast::Builder, spsc};
+use ringbuf::{broadcast::Builder, spsc, stamped};
 
 type Item = [u64; 8];
 
@@ -16,6 +16,19 @@ fn spsc_single(criterion: &mut Criterion) {
     group.bench_function("64 bytes, push and take", |bencher| {
         bencher.iter(|| {
             producer.push(black_box([7; 8])).expect("there is room");
+            black_box(consumer.take())
+        });
+    });
+    group.finish();
+}
+
+fn stamped_single(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("stamped");
+    group.throughput(Throughput::Elements(1));
+    let (mut producer, mut consumer) = stamped::channel::<[u64; 7]>(CAPACITY).expect("the capacity is a power of two");
+    group.bench_function("56 bytes, push and take", |bencher| {
+        bencher.iter(|| {
+            producer.push(black_box([7; 7])).expect("there is room");
             black_box(consumer.take())
         });
     });
@@ -69,6 +82,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_millis(1_500));
-    targets = spsc_single, spsc_batch, broadcast
+    targets = spsc_single, stamped_single, spsc_batch, broadcast
 }
 criterion_main!(benches);

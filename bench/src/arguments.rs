@@ -27,10 +27,16 @@ pub enum Part {
     Exchange,
     /// The exchange through its pipeline: durable, not durable, in memory.
     Pipeline,
-    /// The pipeline under attack by accounts that always overdraw.
+    /// The durable pipeline for half a minute, beside what the disk alone could do.
+    Durable,
+    /// The latency ladder, without durability and with it.
+    Latency,
+    /// What recording latency costs, and the pipeline under attack by accounts that always overdraw.
     Overdrafts,
     /// What orders, accounts and balances take up, at ten million orders and a million accounts.
     Memory,
+    /// The machine's own floor: cores, clocks, memory, disk, hiccups. Not part of `peers`.
+    Limits,
     /// What it takes to excise a wrong airdrop from a history, beside replaying it.
     Excision(ExcisionSize),
     /// How fast a snapshot is loaded.
@@ -61,6 +67,12 @@ struct Options {
     /// A quarter of the work, for a first look: the figures are rougher.
     #[arg(long, global = true)]
     quick: bool,
+    /// For how many seconds the durable pipeline runs, once with snapshots and once without.
+    #[arg(long, default_value = "30", value_parser = clap::value_parser!(u32).range(1..=3_600), global = true)]
+    durable_seconds: u32,
+    /// For how many seconds commands fall due at each rate of the latency ladder.
+    #[arg(long, default_value = "2", value_parser = clap::value_parser!(u64).range(1..=3_600), global = true)]
+    latency_seconds: u64,
     /// Where journals are made, in directories that are removed again; by default where temporary files belong.
     #[arg(long, global = true)]
     directory: Option<PathBuf>,
@@ -90,6 +102,10 @@ pub struct Settings {
     pub memory_orders: u32,
     /// How many accounts their memory is measured of.
     pub memory_accounts: u32,
+    /// For how many seconds the durable pipeline runs.
+    pub durable_seconds: f64,
+    /// For how many seconds commands fall due at each rate of the latency ladder.
+    pub latency_seconds: u64,
     /// Where journals are made.
     pub directory: PathBuf,
     /// Where the report is also written.
@@ -107,11 +123,13 @@ impl Arguments {
             rounds: options.rounds.get(),
             commands: 1_000_000 / share,
             book_commands: 1_000_000 / share,
-            items: 4_000_000 / share as u64,
+            items: 500_000 / share as u64,
             deep_orders: 100_000,
             deep_accounts: 1_000_000,
             memory_orders: 10_000_000 / share as u32,
             memory_accounts: 1_000_000 / share as u32,
+            durable_seconds: options.durable_seconds.into(),
+            latency_seconds: options.latency_seconds,
             directory: options.directory.clone().unwrap_or_else(std::env::temp_dir),
             json: options.json.clone(),
         }

@@ -7,7 +7,10 @@
 //!                   ├► throughput   the same commands through the pipeline: the same end state
 //!                   ├► overdrafts   the pipeline under attack
 //!                   ├► recovery     a wrong airdrop excised, a snapshot loaded
-//!                   └► memory       bytes per order, account, asset held
+//!                   ├► durable      the durable pipeline for half a minute, beside what the disk could do
+//!                   ├► latency      from when a command was due until its last event is released, at rising rates
+//!                   ├► memory       bytes per order, account, asset held
+//!                   └► limits       the machine's own floor
 //!                                   └► report: text, targets, JSON
 //! ```
 //!
@@ -16,9 +19,13 @@
 
 pub mod arguments;
 pub mod books;
+pub mod cycle;
 pub mod drive;
+pub mod durable;
 pub mod exchange;
 pub mod flows;
+pub mod latency;
+pub mod limits;
 pub mod memory;
 pub mod overdrafts;
 pub mod recovery;

@@ -1,7 +1,9 @@
-//! An attack: accounts that always overdraw, each time right behind an order of theirs that is still in flight.
+//! Two things that must cost the others little: recording latency, and accounts that always overdraw.
 //!
 //! Where risk and matcher run apart, risk may refuse for want of funds only when nothing in flight could still bring
-//! the funds, so each such order makes it wait for the one before. What that costs everybody is measured here.
+//! the funds. An account that asks for more than it owns in all is refused at once. One that asks for what would be free if
+//! its resting order were cancelled makes risk wait, each time, for the last command in that market. One command in ten
+//! is of the one kind, or of the other; what counts is how fast the others get through.
 
 use anyhow::Result;
 use engine::pipeline::{Config, Pipeline, Topology};
@@ -9,63 +11,43 @@ use engine::pipeline::{Config, Pipeline, Topology};
 use crate::{
     arguments::Settings,
     drive::{in_line, piped},
-    report::{Figure, Findings, Section},
+    report::{Figure, Findings, Section, Target, median},
     tally::EndState,
     workload::Workload,
 };
 
-/// Topologies that the attack is tried on: with one worker for risk and matcher, and with two.
+/// Topologies that both are tried on: with one worker for risk and matcher, and with two.
 const TOPOLOGIES: [&str; 2] = ["fused", "split"];
+/// What the others must keep of their speed.
+const KEPT_MIN: f64 = 0.7;
+/// What recording must leave of it.
+const RECORDING_MIN: f64 = 0.95;
 
-/// Measures the attack.
+/// Measures both.
 pub struct Overdrafts {
-    clean: Case,
-    attacked: Case,
-}
-
-/// Samples are commands per second, one for each round, the attackers' included.
-struct Case {
-    workload: Workload,
-    in_line: Vec<f64>,
-    piped: [Vec<f64>; TOPOLOGIES.len()],
-    expected: Option<EndState>,
+    clean: Workload,
+    /// By accounts that are refused at once, and by those that make risk wait.
+    attacked: [Workload; 2],
+    /// Commands per second that are no attacker's; clean, and of both attacks.
+    in_line: [Vec<f64>; 3],
+    /// For each topology the same, and clean without histograms.
+    piped: [[Vec<f64>; 4]; TOPOLOGIES.len()],
+    expected: [Option<EndState>; 3],
     failures: Vec<String>,
-}
-
-impl Case {
-    const fn new(workload: Workload) -> Self {
-        Self { workload, in_line: Vec::new(), piped: [const { Vec::new() }; 2], expected: None, failures: Vec::new() }
-    }
-
-    fn round(&mut self) -> Result<()> {
-        let flow = self.workload.flow.len() as f64;
-        let outcome = in_line(&self.workload);
-        self.in_line.push(flow / outcome.flow_seconds);
-        let expected = self.expected.get_or_insert(outcome.end);
-        for (name, samples) in TOPOLOGIES.into_iter().zip(&mut self.piped) {
-            let config = Config { topology: topology(name), ..Config::default() };
-            let outcome = piped(Pipeline::in_memory(config)?, &self.workload)?;
-            samples.push(flow / outcome.flow_seconds);
-            if outcome.end != *expected {
-                let (workload, end) = (self.workload.name, outcome.end);
-                self.failures.push(format!("{workload}, {name}: ended with {end:?}, and should with {expected:?}"));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn topology(name: &str) -> Topology {
-    name.parse().expect("a name of a topology")
 }
 
 impl Overdrafts {
     /// Generates the commands.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        let clean = Workload::shallow(settings.commands);
-        let attacked = Workload::overdrawn(settings.commands);
-        Self { clean: Case::new(clean), attacked: Case::new(attacked) }
+        Self {
+            clean: Workload::shallow(settings.commands),
+            attacked: [true, false].map(|beyond_all| Workload::overdrawn(settings.commands, beyond_all)),
+            in_line: Default::default(),
+            piped: Default::default(),
+            expected: [None, None, None],
+            failures: Vec::new(),
+        }
     }
 
     /// Measures everything once.
@@ -73,36 +55,73 @@ impl Overdrafts {
     /// # Errors
     /// When an exchange stops.
     pub fn round(&mut self) -> Result<()> {
-        self.clean.round()?;
-        self.attacked.round()
+        // Who attacks does not count.
+        let others = self.clean.flow.len() as f64;
+        let [beyond, waiting] = &self.attacked;
+        for (index, workload) in [&self.clean, beyond, waiting].into_iter().enumerate() {
+            let outcome = in_line(workload);
+            self.in_line[index].push(others / outcome.flow_seconds);
+            self.expected[index].get_or_insert(outcome.end);
+        }
+        for (name, samples) in TOPOLOGIES.into_iter().zip(&mut self.piped) {
+            let runs = [(&self.clean, 0, true), (beyond, 1, true), (waiting, 2, true), (&self.clean, 0, false)];
+            for ((workload, expected, record_latency), samples) in runs.into_iter().zip(samples) {
+                let config = Config { topology: topology(name), record_latency, ..Config::default() };
+                let outcome = piped(Pipeline::in_memory(config)?, workload)?;
+                samples.push(others / outcome.flow_seconds);
+                let expected = self.expected[expected].as_ref();
+                if expected.is_some_and(|expected| *expected != outcome.end) {
+                    let (workload, end) = (workload.name, outcome.end);
+                    self.failures.push(format!("{workload}, {name}: ended with {end:?}, and should with {expected:?}"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The figures, and what ended wrongly.
     #[must_use]
     pub fn finish(self) -> Findings {
-        let Self { clean, attacked } = self;
-        let failures = [clean.failures.as_slice(), &attacked.failures].concat();
-        let outcome = if failures.is_empty() { "same end state" } else { "END STATES DIFFER" };
+        let outcome = if self.failures.is_empty() { "same end state" } else { "END STATES DIFFER" };
         let figure =
             |name: &str, setting: &str, samples: &[f64]| Figure::new(name, setting, samples, outcome.to_owned());
+        let [clean, beyond, waiting] = &self.in_line;
         let mut figures = vec![
-            figure("in line, clean", "no journal", &clean.in_line),
-            figure("in line, attacked", "no journal", &attacked.in_line).compared_to("clean", &clean.in_line),
+            figure("in line, clean", "no journal", clean),
+            figure("in line, beyond all", "no journal", beyond).compared_to("clean", clean),
+            figure("in line, risk waits", "no journal", waiting).compared_to("clean", clean),
         ];
-        for (index, name) in TOPOLOGIES.into_iter().enumerate() {
+        let mut targets = Vec::new();
+        for (name, [clean, beyond, waiting, unrecorded]) in TOPOLOGIES.into_iter().zip(&self.piped) {
             let setting = format!("{}, in memory", topology(name));
-            figures.push(figure(&format!("{name}, clean"), &setting, &clean.piped[index]));
-            let attacked = figure(&format!("{name}, attacked"), &setting, &attacked.piped[index]);
-            figures.push(attacked.compared_to("clean", &clean.piped[index]));
+            figures.push(figure(&format!("{name}, clean"), &setting, clean));
+            figures.push(figure(&format!("{name}, beyond all"), &setting, beyond).compared_to("clean", clean));
+            figures.push(figure(&format!("{name}, risk waits"), &setting, waiting).compared_to("clean", clean));
+            figures.push(figure(&format!("{name}, no histograms"), &setting, unrecorded).compared_to("clean", clean));
+            let ratio = |of: &[f64], to: &[f64]| median(&of.iter().zip(to).map(|(of, to)| of / to).collect::<Vec<_>>());
+            for (kind, attacked) in [("overdraws beyond all it owns", beyond), ("makes risk wait", waiting)] {
+                let claim = format!("{name}: what others keep of their speed when one command in ten {kind}");
+                targets.push(Target::at_least("", claim, ratio(attacked, clean), KEPT_MIN));
+            }
+            let key = if name == TOPOLOGIES[0] { "ratios.histograms_on_vs_off" } else { "" };
+            let claim = format!("{name}: speed with histograms by that without");
+            targets.push(Target::at_least(key, claim, ratio(clean, unrecorded), RECORDING_MIN));
         }
-        let refused = attacked.expected.as_ref().map_or(0, |end| end.tally.refusals);
+        let refused: Vec<_> = self.expected.iter().flatten().map(|end| end.tally.refusals.to_string()).collect();
         let conditions = vec![
-            format!("clean: {}", clean.workload.description()),
-            format!("attacked: the same commands, and every other command an attacker's; {refused} refusals in all"),
-            "an attacker sends an order that finds nothing, and behind it one that it cannot pay".to_owned(),
+            format!("clean: {}", self.clean.description()),
+            format!(
+                "attacked: the same commands, and one command in ten an attacker's, which is refused; refusals in all: {}; speeds \
+                 are those of the commands that are no attacker's",
+                refused.join(", ")
+            ),
         ];
-        let title = "attack by accounts that always overdraw".to_owned();
+        let title = "what recording latency costs, and accounts that always overdraw".to_owned();
         let sections = vec![Section { title, conditions, unit: "commands", figures }];
-        Findings { sections, failures, ..Findings::default() }
+        Findings { sections, targets, failures: self.failures }
     }
+}
+
+fn topology(name: &str) -> Topology {
+    name.parse().expect("a name of a topology")
 }

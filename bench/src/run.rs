@@ -5,7 +5,9 @@ use anyhow::Result;
 use crate::{
     arguments::{Part, Settings},
     books::Books,
+    durable::Durable,
     exchange::Exchanges,
+    latency::Latencies,
     memory,
     overdrafts::Overdrafts,
     recovery::{Excision, SnapshotLoad},
@@ -49,6 +51,7 @@ measured! {
     Books: |part| { part.round(); Ok(()) };
     Exchanges: Self::round;
     Throughput: Self::round;
+    Latencies: Self::round;
     Overdrafts: Self::round;
     Excision: Self::round;
     SnapshotLoad: Self::round;
@@ -63,13 +66,20 @@ pub fn run(settings: &Settings) -> Result<Report> {
     // First, while nothing has been freed.
     let wants = |part| settings.part == part || settings.part == Part::Peers;
     let memory = wants(Part::Memory).then(|| memory::measure(settings.memory_orders, settings.memory_accounts));
+    // Once: it is long, and what it is to show is that it lasts.
+    let durable = wants(Part::Durable).then(|| -> Result<Findings> {
+        let mut durable = Durable::new(settings);
+        durable.round()?;
+        Ok(durable.finish())
+    });
+    let durable = durable.transpose()?;
     let mut parts = parts(settings)?;
     let rounds = if parts.is_empty() { 0 } else { settings.rounds };
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         parts.iter_mut().try_for_each(|part| part.round())?;
     }
-    let findings = parts.into_iter().map(|part| part.finish()).chain(memory).collect();
+    let findings = parts.into_iter().map(|part| part.finish()).chain(durable).chain(memory).collect();
     Ok(Report::new(rounds, load_before, findings))
 }
 
@@ -87,6 +97,9 @@ fn parts(settings: &Settings) -> Result<Vec<Box<dyn Measured>>> {
     }
     if wants(Part::Pipeline) {
         parts.push(Box::new(Throughput::new(settings)));
+    }
+    if wants(Part::Latency) {
+        parts.push(Box::new(Latencies::new(settings)));
     }
     if wants(Part::Overdrafts) {
         parts.push(Box::new(Overdrafts::new(settings)));

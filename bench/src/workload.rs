@@ -1,5 +1,7 @@
 //! The commands that every run of the exchange takes: the load simulator's flow, generated beforehand.
 
+use std::iter;
+
 use engine::{
     command::Command,
     types::{AccountId, Amount, AssetId, ClientOrderId, ExternalId, LimitType, MarketId, Price, Quantity, Side},
@@ -20,11 +22,15 @@ pub struct Workload {
 /// Of ten accounts six keep four quotes, one keeps four orders far away, and one keeps one.
 const RESTING_ORDERS_PER_TEN_ACCOUNTS: u32 = 29;
 
-const ATTACKERS: u32 = 16;
+const ATTACKERS: usize = 16;
+/// Commands of others between two attacks.
+const OTHERS: usize = 9;
 /// The flow's quote asset.
 const QUOTE: AssetId = AssetId(0);
-/// Enough for one lot at one tick, fee included, and for little more.
-const ATTACKERS_DEPOSIT: Amount = Amount(10);
+/// Enough for the resting order, fee included, and not for another like it.
+const ATTACKERS_DEPOSIT: Amount = Amount(1_000);
+/// Lots at one tick.
+const ATTACKERS_RESTING: u64 = 900;
 
 impl Workload {
     /// About 1,000 resting orders in one market.
@@ -39,21 +45,27 @@ impl Workload {
         Self::new("deep", FlowSpecification { seed: 1, accounts, markets: 10, gateways: 1 }, commands)
     }
 
-    /// The shallow workload, with an attacker's command behind every command of the flow: first an order that finds
-    /// nothing to trade with and is cancelled, then, behind the flow's next, one that its account cannot pay.
+    /// The shallow workload, and of every ten commands one of an attacker, who has an order resting far away and cannot pay
+    /// for another: either for more than it owns in all, or for no more than would be free if that order were cancelled.
     #[must_use]
-    pub fn overdrawn(commands: usize) -> Self {
-        let Self { mut setup, flow, specification, .. } = Self::shallow(commands.div_ceil(2));
-        for account in (specification.accounts + 1..).take(ATTACKERS as usize).map(AccountId) {
+    pub fn overdrawn(commands: usize, beyond_all: bool) -> Self {
+        let Self { mut setup, flow, specification, .. } = Self::shallow(commands);
+        let attackers = (specification.accounts + 1..).take(ATTACKERS).map(AccountId);
+        for account in attackers.clone() {
             setup.push(Command::CreateAccount { account });
             let external_id = ExternalId::from_u128(u128::MAX - u128::from(account.0));
             setup.push(Command::Deposit { account, asset: QUOTE, amount: ATTACKERS_DEPOSIT, external_id });
+            setup.push(attack(account, LimitType::GoodTillCancel, ATTACKERS_RESTING));
         }
-        let flow = flow.into_iter().zip(0..).flat_map(|(command, number)| {
-            let attacker = AccountId(specification.accounts + 1 + number / 2 % ATTACKERS);
-            [command, attack(attacker, number % 2 == 1)]
-        });
-        Self { name: "overdrawn", setup, flow: flow.take(commands).collect(), specification }
+        let quantity = if beyond_all { 10 * ATTACKERS_DEPOSIT.0 } else { ATTACKERS_RESTING };
+        let mut attacks = attackers.cycle().map(|account| attack(account, LimitType::ImmediateOrCancel, quantity));
+        let attack_behind = |(number, command)| {
+            let attack = if number % OTHERS == OTHERS - 1 { attacks.next() } else { None };
+            iter::once(command).chain(attack)
+        };
+        let flow = flow.into_iter().enumerate().flat_map(attack_behind).collect();
+        let name = if beyond_all { "overdrawn beyond all" } else { "overdrawn" };
+        Self { name, setup, flow, specification }
     }
 
     fn new(name: &'static str, specification: FlowSpecification, commands: usize) -> Self {
@@ -89,15 +101,15 @@ impl Workload {
     }
 }
 
-/// An attacker's order: far from the market, or beyond what it owns.
-const fn attack(account: AccountId, overdraws: bool) -> Command {
+/// An attacker's order, far from the market.
+const fn attack(account: AccountId, limit_type: LimitType, quantity: u64) -> Command {
     Command::PlaceLimit {
         account,
         market: MarketId(0),
         side: Side::Buy,
-        limit_type: LimitType::ImmediateOrCancel,
+        limit_type,
         price: Price(1),
-        quantity: Quantity(if overdraws { 1_000 } else { 1 }),
+        quantity: Quantity(quantity),
         client_order_id: ClientOrderId(0),
     }
 }

@@ -18,6 +18,8 @@ fn all_runs_end_alike_and_the_report_says_what_they_were() {
         deep_accounts: 2_000,
         memory_orders: 2_000,
         memory_accounts: 500,
+        durable_seconds: 0.2,
+        latency_seconds: 1,
         directory: directory.path().to_owned(),
         json: None,
     };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use engine::{
-    journal::Durability,
+    journal::{Durability, WriteMethod},
     pipeline::{Config, Topology, WaitStrategy},
 };
 
@@ -177,6 +177,9 @@ struct RunArguments {
     /// When a command counts as durable: sync, async or none.
     #[arg(long, default_value_t = Durability::Sync)]
     durability: Durability,
+    /// How the journal's blocks reach the device: dsync, direct, fdatasync or io-uring.
+    #[arg(long, default_value_t = WriteMethod::default())]
+    write_method: WriteMethod,
     /// Which stages share a worker: auto, single, fused, split, full, or a list such as
     /// journaler/sequencer+risk+matcher+publisher.
     #[arg(long, default_value = "auto")]
@@ -223,6 +226,7 @@ impl RunArguments {
             force_busy_spin: self.force_busy_spin,
             pin: !self.no_pin,
             durability: self.durability,
+            write_method: self.write_method,
             snapshot_every: (snapshot_every > 0).then_some(snapshot_every),
             ..Config::default()
         }

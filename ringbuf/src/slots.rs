@@ -7,6 +7,7 @@ use std::error::Error;
 use std::fmt;
 use std::mem::MaybeUninit;
 
+use crate::prefetch::{prefetch_read, prefetch_write};
 use crate::sync::UnsafeCell;
 
 /// The capacity asked for cannot be that of a ring.
@@ -19,6 +20,22 @@ pub enum CapacityError {
     NotPowerOfTwo(usize),
     /// So many items do not fit the address space.
     TooLarge(usize),
+}
+
+impl CapacityError {
+    /// Refuses a number of slots that cannot be that of a ring.
+    pub(crate) fn check<Slot>(capacity: usize) -> Result<(), Self> {
+        if capacity == 0 {
+            return Err(Self::Zero);
+        }
+        if !capacity.is_power_of_two() {
+            return Err(Self::NotPowerOfTwo(capacity));
+        }
+        if Layout::array::<Slot>(capacity).is_err() {
+            return Err(Self::TooLarge(capacity));
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for CapacityError {
@@ -37,6 +54,12 @@ impl fmt::Display for CapacityError {
 
 impl Error for CapacityError {}
 
+/// How many bytes move between cores at once.
+const LINE_BYTES: usize = 64;
+
+/// How many lines of a batch are asked for beforehand; the processor does not fetch many more at a time.
+const EXPECTED_LINES: usize = 8;
+
 type Slot<T> = UnsafeCell<MaybeUninit<T>>;
 
 /// The slots of a ring; position `p` lives in slot `p % capacity`.
@@ -47,15 +70,7 @@ pub(crate) struct Slots<T> {
 
 impl<T> Slots<T> {
     pub(crate) fn new(capacity: usize) -> Result<Self, CapacityError> {
-        if capacity == 0 {
-            return Err(CapacityError::Zero);
-        }
-        if !capacity.is_power_of_two() {
-            return Err(CapacityError::NotPowerOfTwo(capacity));
-        }
-        if Layout::array::<Slot<T>>(capacity).is_err() {
-            return Err(CapacityError::TooLarge(capacity));
-        }
+        CapacityError::check::<Slot<T>>(capacity)?;
         Ok(Self { cells: (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect() })
     }
 
@@ -119,6 +134,27 @@ impl<T> Slots<T> {
         // SAFETY: the pointer is valid while `self` is; the caller guarantees an initialised slot that
         // stays untouched.
         self.cell(position).with(|slot| unsafe { (*slot).assume_init_ref() })
+    }
+
+    /// Asks for the first lines of the items from a position on, to be read soon.
+    #[inline]
+    pub(crate) fn expect_reads(&self, position: u64, count: usize) {
+        self.first_lines(position, count).for_each(prefetch_read);
+    }
+
+    /// Asks for the first lines of the slots from a position on, to be written soon.
+    #[inline]
+    pub(crate) fn expect_writes(&self, position: u64, count: usize) {
+        self.first_lines(position, count).for_each(prefetch_write);
+    }
+
+    /// A cell in each cache line of the first of so many slots, up to the end of the memory.
+    #[inline]
+    fn first_lines(&self, position: u64, count: usize) -> impl Iterator<Item = &Slot<T>> {
+        let per_line = (LINE_BYTES / size_of::<T>().max(1)).max(1);
+        let start = self.index(position);
+        let end = self.capacity().min(start.saturating_add(count));
+        self.cells[start..end].iter().step_by(per_line).take(EXPECTED_LINES)
     }
 
     #[inline]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ringbuf::broadcast::{self, Builder};
 use ringbuf::spsc::{self, PopError, PushError};
+use ringbuf::stamped;
 use ringbuf::{Cursor, Signal, WaitStrategy, Waiter};
 
 /// Items per test; few under Miri, which takes a thousand times as long.
@@ -176,6 +177,143 @@ fn spsc_items_that_own_memory_are_dropped_once() {
     drop(consumer);
     pushing.join().unwrap();
     assert_eq!(Arc::strong_count(&shared), 1);
+}
+
+#[test]
+fn stamped_one_at_a_time() {
+    for capacity in [1, 2, 64, 1_024] {
+        let items = ITEMS / 4;
+        let (mut producer, mut consumer) = stamped::channel(capacity).unwrap();
+        let pushing = thread::spawn(move || {
+            for number in 0..items {
+                while let Err(error) = producer.push(item(number)) {
+                    assert_eq!(error, PushError::Full(item(number)));
+                    thread::yield_now();
+                }
+            }
+        });
+        let mut checker = Checker::default();
+        loop {
+            match consumer.pop() {
+                Ok(found) => checker.check(found),
+                Err(PopError::Empty) => thread::yield_now(),
+                Err(PopError::Closed) => break,
+            }
+        }
+        assert_eq!(checker.seen, items);
+        pushing.join().unwrap();
+    }
+}
+
+#[test]
+fn stamped_every_operation_mixed() {
+    let (mut producer, mut consumer) = stamped::channel(128).unwrap();
+    let pushing = thread::spawn(move || {
+        let mut random = Random(0x9E37_79B9_7F4A_7C15);
+        let mut numbers = 0..ITEMS;
+        while !numbers.is_empty() {
+            let wanted = (1 + random.below(100)).min(numbers.end - numbers.start);
+            let pushed = match random.below(3) {
+                0 => u64::from(producer.push(item(numbers.start)).is_ok()),
+                1 => {
+                    let batch: Vec<_> = (numbers.start..numbers.start + wanted).map(item).collect();
+                    producer.push_slice(&batch).unwrap() as u64
+                }
+                _ => producer.push_iter((numbers.start..numbers.start + wanted).map(item)).unwrap() as u64,
+            };
+            numbers.start += pushed;
+            if producer.free() == 0 {
+                thread::yield_now();
+            }
+        }
+    });
+    let mut random = Random(0x2545_F491_4F6C_DD1D);
+    let mut checker = Checker::default();
+    while !consumer.is_finished() {
+        match random.below(3) {
+            0 => consumer.pop().into_iter().for_each(|found| checker.check(found)),
+            1 => {
+                let max = random.below(100) as usize;
+                consumer.drain(max, |found| checker.check(found));
+            }
+            _ => consumer.take().into_iter().for_each(|found| checker.check(found)),
+        }
+        if consumer.is_empty() {
+            thread::yield_now();
+        }
+    }
+    assert_eq!(checker.seen, ITEMS);
+    pushing.join().unwrap();
+}
+
+#[test]
+fn stamped_items_that_own_memory_are_dropped_once() {
+    let items = ITEMS / 10;
+    let shared = Arc::new(());
+    let (mut producer, mut consumer) = stamped::channel(32).unwrap();
+    let pushing = thread::spawn({
+        let shared = shared.clone();
+        move || {
+            let mut numbers = (0..items).map(|number| (number, shared.clone()));
+            // Ends when the consumer goes, with items in the ring.
+            while producer.push_iter(&mut numbers).is_ok() {
+                thread::yield_now();
+            }
+        }
+    });
+    for expected in 0..items / 2 {
+        while consumer.take().map(|(number, _)| assert_eq!(number, expected)).is_none() {
+            thread::yield_now();
+        }
+    }
+    drop(consumer);
+    pushing.join().unwrap();
+    assert_eq!(Arc::strong_count(&shared), 1);
+}
+
+/// A consumer's thread that panics, between items or with one in its hands, ends the producer.
+#[test]
+fn stamped_a_consumer_thread_that_panics_closes_the_ring_and_wakes_the_producer() {
+    for drains in [true, false] {
+        let (mut producer, consumer) = stamped::channel(16).unwrap();
+        let signal = Signal::new();
+        let consuming = thread::spawn({
+            let signal = signal.clone();
+            move || {
+                // Declared first, so that the consumer goes before the producer is woken.
+                let _guard = signal.close_on_drop();
+                let mut consumer = consumer;
+                let handle = |number: u64| assert!(number < 100, "as planned");
+                loop {
+                    let taken = if drains {
+                        consumer.drain(16, handle)
+                    } else {
+                        usize::from(consumer.take().map(handle).is_some())
+                    };
+                    match taken {
+                        0 => thread::yield_now(),
+                        _ => signal.notify(),
+                    }
+                }
+            }
+        });
+        let mut waiter = Waiter::new(WaitStrategy::BackOff, signal);
+        for number in 0.. {
+            let mut number = number;
+            let closed = loop {
+                match producer.push(number) {
+                    Ok(()) => break false,
+                    Err(PushError::Full(again)) => number = again,
+                    Err(PushError::Closed(_)) => break true,
+                }
+                waiter.idle(|| producer.free() > 0 || producer.is_closed());
+            };
+            if closed {
+                break;
+            }
+        }
+        assert!(consuming.join().is_err());
+    }
 }
 
 /// Reads items in place until the consumer is finished, and tells `position` how many were released.

@@ -19,8 +19,9 @@ use crate::{
     command::Command,
     event::{Event, RejectReason},
     types::{
-        AMOUNT_MAX, ASSETS_MAX, AccountId, Amount, AssetId, AssetSpec, ExternalId, FeeRate, MARKETS_MAX, MarketId,
-        MarketSpec, PRICE_MAX, Price, Quantity, SCALE_MAX, Sequence, Side, Timestamp, TradingStatus, WithdrawalId,
+        AMOUNT_MAX, ASSETS_MAX, AccountId, Amount, AssetId, AssetSpec, ExternalId, FEE_RATE_DENOMINATOR, FEE_RATE_MAX,
+        FeeRate, MARKETS_MAX, MarketId, MarketSpec, PRICE_MAX, Price, Quantity, SCALE_MAX, Sequence, Side, Timestamp,
+        TradingStatus, WithdrawalId,
     },
 };
 
@@ -173,6 +174,11 @@ pub struct Risk {
 }
 
 const MARKET_GROUPS: usize = 64;
+
+/// With more assets than this it is cheaper to wait than to look at what an account holds of each.
+const ASSETS_LOOKED_AT: usize = 128;
+
+const _: () = assert!((FEE_RATE_MAX as u64) < FEE_RATE_DENOMINATOR, "a rebate is less than what it is paid on");
 
 /// The time of a timer that never fires.
 pub(super) const NEVER: Timestamp = Timestamp(u64::MAX);
@@ -631,7 +637,11 @@ impl Risk {
         held: Amount,
     ) -> Result<Decision, Refusal> {
         if self.ledger.try_hold(account, asset, held).is_err() {
-            return Err(self.insufficient(account));
+            return Err(if self.can_never_cover(account, asset, held) {
+                Refusal::Exact(RejectReason::InsufficientAvailable)
+            } else {
+                self.insufficient(account)
+            });
         }
         let group = market_group(spec.market);
         self.market_group_until[group] = sequence.0;
@@ -682,6 +692,20 @@ impl Risk {
         let shortfall = Amount::ZERO;
         self.withdrawals.insert(withdrawal, Withdrawal { account, asset, amount, state, external_id, shortfall });
         Decision::Done(Event::WithdrawalRequested { withdrawal, account, asset, amount })
+    }
+
+    /// Whether whatever is in flight cannot bring the account as much as `wanted`, so that a refusal needs not wait for it.
+    ///
+    /// What the matcher settles gives an account at most what is held of the asset, and rebates on what is paid with
+    /// that, which are less than it; anything else only for other assets that are held for its orders.
+    #[cold]
+    fn can_never_cover(&self, account: AccountId, asset: AssetId, wanted: Amount) -> bool {
+        let own = self.ledger.balance(account, asset);
+        let most = u128::from(own.available.0) + 2 * u128::from(own.held.0);
+        let holds = |other: &AssetSpec| !self.ledger.balance(account, other.asset).held.is_zero();
+        most < u128::from(wanted.0)
+            && self.assets.len() <= ASSETS_LOOKED_AT
+            && !self.assets().any(|other| other.asset != asset && holds(other))
     }
 
     /// The account does not cover what is asked of it: so it is, if nothing in flight could still change it.

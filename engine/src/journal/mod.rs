@@ -78,7 +78,7 @@ pub use reader::JournalReader;
 pub use scan::{Tail, TornTail};
 pub use snapshot::{SnapshotError, SnapshotHeader, SnapshotName, SnapshotWriter};
 pub use space::Headroom;
-pub use storage::{FileStorage, MemoryStorage, Storage};
+pub use storage::{FileStorage, MemoryStorage, Storage, WriteMethod, WriteMethodError};
 pub use writer::Journal;
 
 use crate::types::Sequence;
@@ -223,6 +223,8 @@ pub struct Options {
     pub block_bytes: usize,
     /// What a commit waits for.
     pub durability: Durability,
+    /// How blocks reach the device under [`Durability::Sync`].
+    pub write_method: WriteMethod,
     /// How many segments are kept ready ahead of use by a thread of their own. With 0 there is no such thread:
     /// rolling over makes the next segment while the commit waits.
     ///
@@ -247,6 +249,7 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             block_bytes: 1 << 20,
             durability: Durability::Sync,
+            write_method: WriteMethod::default(),
             segments_ahead: 2,
             low_space_bytes: 256 << 20,
             space_interval: Duration::from_secs(1),

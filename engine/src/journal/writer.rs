@@ -15,7 +15,7 @@ use super::{
     },
     scan::{Scan, io_error},
     space::Headroom,
-    storage::{Access, Segment},
+    storage::{Access, PageBuffer, Segment},
 };
 use crate::{
     command::SequencedCommand,
@@ -45,7 +45,7 @@ pub struct Journal<S: Storage = FileStorage> {
     block: Box<[u8]>,
     block_bytes: usize,
     /// The sectors of one write: a segment's header, if need be, and a block.
-    image: Box<[u8]>,
+    image: PageBuffer,
     poisoned: bool,
     headroom: Headroom,
     preparer: Option<Preparer<S::Segment>>,
@@ -105,7 +105,7 @@ impl<S: Storage> Journal<S> {
         let storage = scan.storage().clone();
         let (place, head) = (scan.place(), scan.head());
         let access = match options.durability {
-            Durability::Sync => Access::WriteDurable,
+            Durability::Sync => Access::WriteDurable(options.write_method),
             Durability::Async | Durability::None => Access::Write,
         };
         let start = || -> io::Result<_> {
@@ -144,7 +144,7 @@ impl<S: Storage> Journal<S> {
             time: scan.time(),
             block: vec![0; BLOCK_HEADER_BYTES + options.block_bytes].into(),
             block_bytes: BLOCK_HEADER_BYTES,
-            image: vec![0; (1 + options.block_sectors_max()) * SECTOR_BYTES].into(),
+            image: PageBuffer::new((1 + options.block_sectors_max()) * SECTOR_BYTES),
             poisoned: false,
             headroom,
             preparer,

@@ -3,7 +3,7 @@
 use ringbuf::WaitStrategy;
 
 use super::{PipelineError, topology::Topology};
-use crate::journal::Durability;
+use crate::journal::{Durability, WriteMethod};
 
 /// How a pipeline runs. Nothing here changes an outcome: every configuration gives the same events and the same state for the same
 /// sequenced commands.
@@ -20,6 +20,11 @@ pub struct Config {
     pub pin: bool,
     /// When a command counts as durable; see [`Durability`].
     pub durability: Durability,
+    /// How the journal's blocks reach the device; see [`WriteMethod`].
+    pub write_method: WriteMethod,
+    /// Whether stages record how long commands take. Without it no clock is read for that, and
+    /// [`Latency`](super::Latency) stays empty.
+    pub record_latency: bool,
     /// How many commands a gateway's ring holds: a power of two. Beyond it the gateway is told `Busy`.
     pub gateway_ring: usize,
     /// How many commands may be on their way: a power of two.
@@ -45,6 +50,8 @@ impl Default for Config {
             force_busy_spin: false,
             pin: true,
             durability: Durability::Sync,
+            write_method: WriteMethod::default(),
+            record_latency: true,
             gateway_ring: 4_096,
             input_ring: 16_384,
             event_ring: 16_384,

@@ -96,7 +96,7 @@ impl Poll for Core {
             }
             return Progress::from_worked(worked);
         }
-        let started = self.shared.clock.now();
+        let started = self.latency.now(&self.shared.clock);
         let mut now = started;
         let mut run = Run::default();
         let mut done = 0;
@@ -107,12 +107,12 @@ impl Poll for Core {
             let mut sink = CommandSink::new(&mut self.output, input, now);
             if let Some(digest) = input.begins_epoch() {
                 begin_epoch(&self.shared, &mut self.exchange, input.sequence, digest, &mut sink);
-            } else if is_timed(input.sequence) {
-                let before = self.shared.clock.now();
+            } else if self.latency.records() && is_timed(input.sequence) {
+                let before = self.latency.now(&self.shared.clock);
                 let decision = self.exchange.decide(input.sequence, input.time, &input.command);
-                let between = self.shared.clock.now();
+                let between = self.latency.now(&self.shared.clock);
                 self.exchange.execute(input.sequence, input.time, &input.command, &decision, &mut sink);
-                now = self.shared.clock.now();
+                now = self.latency.now(&self.shared.clock);
                 sink.output.matched = now;
                 self.latency.record(SERVICE, between.0.saturating_sub(before.0), 1);
                 self.latency.record(MATCH_WAIT, 0, 1);

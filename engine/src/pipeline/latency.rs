@@ -8,6 +8,9 @@ use std::sync::{
 use hdrhistogram::Histogram;
 use parking_lot::{Condvar, Mutex};
 
+use super::clock::Clock;
+use crate::types::Timestamp;
+
 /// The longest time that is told apart: a minute. What took longer counts as a minute.
 pub const LATENCY_MAX_NS: u64 = 60_000_000_000;
 
@@ -66,6 +69,8 @@ struct State<const N: usize> {
 /// A stage's own histograms.
 #[derive(Debug)]
 pub(super) struct Recorder<const N: usize> {
+    /// Whether anything is recorded at all.
+    records: bool,
     current: Box<Histograms<N>>,
     exchange: Arc<Exchange<N>>,
 }
@@ -76,17 +81,32 @@ pub(super) struct Collector<const N: usize> {
     exchange: Arc<Exchange<N>>,
 }
 
-/// A recorder and its collector.
-pub(super) fn recorder<const N: usize>() -> (Recorder<N>, Collector<N>) {
+/// A recorder and its collector; unless it `records`, its histograms stay empty.
+pub(super) fn recorder<const N: usize>(records: bool) -> (Recorder<N>, Collector<N>) {
     let state = State { empty: None, full: None, closed: false };
     let exchange = Arc::new(Exchange { asked: AtomicBool::new(false), state: Mutex::new(state), done: Condvar::new() });
-    (Recorder { current: Histograms::new(), exchange: Arc::clone(&exchange) }, Collector { exchange })
+    (Recorder { records, current: Histograms::new(), exchange: Arc::clone(&exchange) }, Collector { exchange })
 }
 
 impl<const N: usize> Recorder<N> {
+    /// Whether anything is recorded at all.
+    #[inline]
+    pub(super) const fn records(&self) -> bool {
+        self.records
+    }
+
+    /// The time, to record how long something takes; without a meaning where nothing is recorded.
+    #[inline]
+    pub(super) fn now(&self, clock: &Clock) -> Timestamp {
+        if self.records { clock.now() } else { Timestamp(0) }
+    }
+
     /// Records that `count` commands met `nanoseconds` in the histogram with this index.
     #[inline]
     pub(super) fn record(&mut self, histogram: usize, nanoseconds: u64, count: u64) {
+        if !self.records {
+            return;
+        }
         let histogram = &mut self.current.0[histogram];
         histogram.record_n(nanoseconds.clamp(1, LATENCY_MAX_NS), count).expect("the value is within the bounds");
     }
@@ -173,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_holds_what_came_since_the_last() {
-        let (mut recorder, collector) = recorder::<2>();
+        let (mut recorder, collector) = recorder::<2>(true);
         recorder.record(0, 1_000, 3);
         recorder.record(1, u64::MAX, 1);
         collector.ask();
@@ -190,8 +210,17 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_recorded_when_nothing_is_wanted() {
+        let (mut recorder, collector) = recorder::<1>(false);
+        recorder.record(0, 1_000, 3);
+        assert_eq!(recorder.now(&Clock::new()), Timestamp(0));
+        drop(recorder);
+        assert_eq!(collector.take().into_array()[0].len(), 0);
+    }
+
+    #[test]
     fn a_stage_that_ends_loses_nothing_that_was_not_taken_yet() {
-        let (mut recorder, collector) = recorder::<1>();
+        let (mut recorder, collector) = recorder::<1>(true);
         recorder.record(0, 1_000, 3);
         collector.ask();
         recorder.hand_over_if_asked();

@@ -175,7 +175,7 @@ impl Poll for Publisher {
         if count == 0 {
             return Progress::from_worked(tripped);
         }
-        let started = self.shared.clock.now();
+        let started = self.latency.now(&self.shared.clock);
         let mut run = Run::default();
         let mut commands = 0;
         for offset in 0..count {
@@ -229,14 +229,16 @@ impl Poll for Publisher {
         if closed {
             self.subscribers.retain(|port| !port.ring.is_closed());
         }
-        let released = self.shared.clock.now();
-        for offset in 0..count {
-            let output = self.output.get(offset).expect("counted as readable");
-            if output.published.last {
-                self.latency.record(END_TO_END, released.0.saturating_sub(output.intended.0), 1);
+        if self.latency.records() {
+            let released = self.shared.clock.now();
+            for offset in 0..count {
+                let output = self.output.get(offset).expect("counted as readable");
+                if output.published.last {
+                    self.latency.record(END_TO_END, released.0.saturating_sub(output.intended.0), 1);
+                }
             }
+            self.latency.record(SERVICE, released.0.saturating_sub(started.0), commands);
         }
-        self.latency.record(SERVICE, released.0.saturating_sub(started.0), commands);
         self.output.release(count);
         Progress::Worked
     }

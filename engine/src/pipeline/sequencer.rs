@@ -54,6 +54,11 @@ impl Sequencer {
         self.control.readable() == 0 && self.gateways.iter().all(|port| port.ring.readable() == 0)
     }
 
+    /// Whether a gateway is gone, and its ring is still looked into.
+    fn has_ended_gateway(&self) -> bool {
+        self.gateways.iter().any(|port| port.ring.is_closed())
+    }
+
     fn finish(&mut self) -> Progress {
         self.shared.gateways.close();
         self.gateways.clear();
@@ -77,6 +82,11 @@ impl Poll for Sequencer {
             // From here on pushing fails, so what the rings hold is all there will be.
             self.control.close();
             self.gateways.iter().for_each(|port| port.ring.close());
+        }
+
+        // An idle poll reads no clock, and touches nothing that another stage reads.
+        if !stopping && self.is_drained() && due(&self.shared, self.ticked).is_none() && !self.has_ended_gateway() {
+            return Progress::Idle;
         }
 
         let mut claim = match self.input.claim(batch) {

@@ -158,14 +158,14 @@ impl Poll for RiskStage {
             return Progress::from_worked(worked);
         }
         self.waits_for = None;
-        let started = self.shared.clock.now();
+        let started = self.latency.now(&self.shared.clock);
         let mut run = Run::default();
         let mut done = 0;
         while done < count {
             let input = self.input.get(done).expect("counted as readable");
             self.risk.look_ahead(|distance| later(&self.input, done + distance, count));
-            let timed = is_timed(input.sequence);
-            let before = if timed { self.shared.clock.now() } else { started };
+            let timed = self.latency.records() && is_timed(input.sequence);
+            let before = if timed { self.latency.now(&self.shared.clock) } else { started };
             let decision = self.risk.decide(input.sequence, input.time, &input.command);
             if let Decision::Wait { until } = decision {
                 self.waits_for = Some(until);
@@ -178,7 +178,7 @@ impl Poll for RiskStage {
             }
             let mut at = started;
             if timed {
-                at = self.shared.clock.now();
+                at = self.latency.now(&self.shared.clock);
                 self.latency.record(SERVICE, at.0.saturating_sub(before.0), 1);
             }
             run.count(input.sequenced.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
@@ -307,7 +307,7 @@ impl Poll for MatcherStage {
             }
             return Progress::from_worked(worked);
         }
-        let started = self.shared.clock.now();
+        let started = self.latency.now(&self.shared.clock);
         let mut now = started;
         let mut run = Run::default();
         let mut done = 0;
@@ -316,9 +316,9 @@ impl Poll for MatcherStage {
             self.matcher.look_ahead(|distance| later(&self.input, done + distance, count));
             let Decided { decision, at } = self.decisions.get(done).expect("counted as readable");
             run.count(at.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
-            let timed = is_timed(input.sequence);
+            let timed = self.latency.records() && is_timed(input.sequence);
             if timed {
-                now = self.shared.clock.now();
+                now = self.latency.now(&self.shared.clock);
             }
             let commands = CommandSink::new(&mut self.output, input, now);
             let mut sink = SplitSink { commands, feedback: &mut self.feedback };
@@ -332,7 +332,7 @@ impl Poll for MatcherStage {
             }
             if timed {
                 let before = now;
-                now = self.shared.clock.now();
+                now = self.latency.now(&self.shared.clock);
                 sink.commands.output.matched = now;
                 self.latency.record(SERVICE, now.0.saturating_sub(before.0), 1);
             }

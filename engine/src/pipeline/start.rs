@@ -24,6 +24,7 @@ use super::{
     sequencer::Sequencer,
     shared::{Counters, Shared},
     split::{MatcherStage, RiskStage},
+    topology::StageName,
     worker::{Stage, Stages},
 };
 use crate::{
@@ -139,7 +140,8 @@ impl Pipeline {
         Self::run(beginning, Log::Memory(Box::new(journal)), LogStorage::Memory(storage.clone()), config)
     }
 
-    /// Runs an exchange without a journal: nothing outlives it.
+    /// Runs an exchange without a journal: nothing outlives it. A journaler that would have a worker for itself shares the
+    /// sequencer's.
     ///
     /// # Errors
     /// When the configuration contradicts itself.
@@ -177,6 +179,7 @@ impl Pipeline {
             }
             _ => None,
         };
+        let without_journal = matches!(storage, LogStorage::Nowhere);
         let (handle, stages) = build(beginning, log, storage, &config)?;
         let mut by_worker: Vec<Vec<Stage>> = handle.topology.stages().iter().map(|_| Vec::new()).collect();
         let mut stages: Vec<_> = stages.into_stages().map(Some).collect();
@@ -186,11 +189,18 @@ impl Pipeline {
                 by_worker[worker].extend(found.and_then(Option::take));
             }
         }
+        let journaler = handle.topology.worker_of(StageName::Journaler);
+        if without_journal && by_worker[journaler].len() == 1 {
+            // It has nothing to wait for, so a thread of its own would only be woken all the time.
+            let stage = by_worker[journaler].pop().expect("it was counted");
+            by_worker[handle.topology.worker_of(StageName::Sequencer)].insert(1, stage);
+        }
         let cores = if config.pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
         let mut workers = Vec::with_capacity(by_worker.len());
-        let count = by_worker.len();
-        for (worker, stages) in by_worker.into_iter().enumerate() {
-            let core = if count <= cores.len() { cores.get(worker).copied() } else { None };
+        let count = by_worker.iter().filter(|stages| !stages.is_empty()).count();
+        let mut pinned = 0..if count <= cores.len() { count } else { 0 };
+        for (worker, stages) in by_worker.into_iter().enumerate().filter(|(_, stages)| !stages.is_empty()) {
+            let core = pinned.next().map(|core| cores[core]);
             let mut stages = Stages::new(stages, Arc::clone(&handle.shared));
             let (batch, wait) = (config.batch, config.wait);
             let name = handle.topology.stages()[worker].first().map_or_else(String::new, ToString::to_string);
@@ -296,6 +306,7 @@ impl Handle {
 fn journal_options(config: &Config) -> Options {
     Options {
         durability: config.durability,
+        write_method: config.write_method,
         segment_bytes: config.segment_bytes,
         low_space_bytes: config.low_space_bytes,
         ..Options::default()
@@ -391,15 +402,15 @@ fn build(
     let durable_reader = durable.reader();
     shared.follow(durable.reader());
 
-    let (journal_recorder, journal_collector) = recorder();
-    let (publish_recorder, publish_collector) = recorder();
+    let (journal_recorder, journal_collector) = recorder(config.record_latency);
+    let (publish_recorder, publish_collector) = recorder(config.record_latency);
     let mut stages = Vec::with_capacity(5);
     let sequencer = Sequencer::new(Arc::clone(&shared), control_consumer, input, last, beginning.time);
     stages.push(Stage::Sequencer(Box::new(sequencer)));
     let journaler = Journaler::new(Arc::clone(&shared), consumer(), log, durable, journal_recorder);
     stages.push(Stage::Journaler(Box::new(journaler)));
     let trading = if fused {
-        let (core_recorder, collector) = recorder();
+        let (core_recorder, collector) = recorder(config.record_latency);
         let (exchange, durable) = (beginning.exchange, durable_reader.clone());
         let core = Core::new(Arc::clone(&shared), consumer(), exchange, output, durable, core_recorder);
         stages.push(Stage::Core(Box::new(core)));
@@ -409,8 +420,8 @@ fn build(
         let (decisions, decisions_consumer) = spsc::channel(config.input_ring)?;
         let (feedback, feedback_consumer) = spsc::channel(config.event_ring)?;
         let matched = Cursor::new(last.0);
-        let (risk_recorder, risk_collector) = recorder();
-        let (matcher_recorder, matcher_collector) = recorder();
+        let (risk_recorder, risk_collector) = recorder(config.record_latency);
+        let (matcher_recorder, matcher_collector) = recorder(config.record_latency);
         stages.push(Stage::Risk(Box::new(RiskStage::new(
             Arc::clone(&shared),
             consumer(),

@@ -1,8 +1,10 @@
 //! The journal in a directory: the lock, the files' names, segments prepared by the thread, and reading meanwhile.
 
-use std::{fs, thread};
+use std::{fs, io, thread};
 
-use engine::journal::{Durability, FileStorage, Journal, JournalReader, OpenError, Options, Storage, Tail};
+use engine::journal::{
+    Durability, FileStorage, Journal, JournalId, JournalReader, OpenError, Options, Storage, Tail, WriteMethod,
+};
 
 use super::{Numbers, check, command, fill, small};
 
@@ -23,6 +25,45 @@ fn a_second_opener_is_refused_and_told_who_has_it() {
     assert!(matches!(FileStorage::lock(&path), Err(OpenError::Locked { .. })));
     journal.close().unwrap();
     FileStorage::lock(&path).unwrap();
+}
+
+/// Whatever the way to write, the same bytes are on the disk; and one that cannot be had is refused with what to do.
+#[test]
+fn all_ways_to_write_write_the_same() {
+    let mut written = Vec::new();
+    for write_method in WriteMethod::ALL {
+        let directory = tempfile::tempdir().unwrap();
+        let journal_id = Some(JournalId([7; 16]));
+        let options = Options { write_method, journal_id, segments_ahead: 2, ..small() };
+        let storage = FileStorage::lock(directory.path()).unwrap();
+        let mut journal = match Journal::open(storage, options.clone()).unwrap().into_journal() {
+            Ok(journal) => journal,
+            Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::Unsupported => {
+                assert!(source.to_string().contains("choose another way to write"), "{source}");
+                eprintln!("{write_method} is not tested: {source}");
+                continue;
+            }
+            Err(error) => panic!("{write_method}: {error}"),
+        };
+        fill(&mut journal, 500, &mut Numbers(4));
+        journal.close().unwrap();
+        let storage = FileStorage::lock(directory.path()).unwrap();
+        assert_eq!(check(&storage, &options).unwrap(), (500, None));
+        let bytes = |index: &u32| fs::read(directory.path().join(format!("{index:08}.segment"))).unwrap();
+        let segments: Vec<_> = storage.segments().unwrap().iter().map(bytes).collect();
+        written.push(segments.into_iter().filter(|segment| segment.iter().any(|&byte| byte != 0)).collect::<Vec<_>>());
+        assert_eq!(written.last(), written.first(), "{write_method}");
+    }
+    assert!(written[0].len() > 10, "rolled over often");
+}
+
+#[test]
+fn names_of_ways_to_write_are_read_and_written() {
+    for method in WriteMethod::ALL {
+        assert_eq!(method.to_string().parse(), Ok(method));
+    }
+    let error = "sync".parse::<WriteMethod>().unwrap_err();
+    assert_eq!(error.to_string(), r#""sync" is no way to write: give dsync, direct, fdatasync or io-uring"#);
 }
 
 #[test]

@@ -3,12 +3,19 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
+#[cfg(target_os = "linux")]
+use std::{
+    os::unix::fs::OpenOptionsExt,
+    sync::{Mutex, PoisonError},
+};
 
-use super::{Access, NewFile, Segment, Storage};
+use super::{Access, NewFile, Segment, Storage, WriteMethod};
+#[cfg(target_os = "linux")]
+use crate::journal::layout::SECTOR_BYTES;
 use crate::{journal::OpenError, types::Sequence};
 
 const SUFFIX: &str = ".segment";
@@ -152,16 +159,6 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Makes each write durable when it returns, where the operating system can; returns whether it does.
-fn write_through(options: &mut OpenOptions) -> bool {
-    if cfg!(target_os = "linux") {
-        options.custom_flags(libc::O_DSYNC);
-        true
-    } else {
-        false
-    }
-}
-
 impl Storage for FileStorage {
     type Segment = FileSegment;
     type NewFile = FileBeingWritten;
@@ -223,10 +220,14 @@ impl Storage for FileStorage {
     }
 
     fn open(&self, index: u32, access: Access) -> io::Result<FileSegment> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(access != Access::Read);
-        let sync_each = access == Access::WriteDurable && !write_through(&mut options);
-        Ok(FileSegment { file: options.open(self.path(index, SUFFIX))?, sync_each })
+        let path = self.path(index, SUFFIX);
+        match access {
+            Access::Read => Ok(FileSegment { file: File::open(path)?, durable: Durable::No }),
+            Access::Write => {
+                Ok(FileSegment { file: OpenOptions::new().read(true).write(true).open(path)?, durable: Durable::No })
+            }
+            Access::WriteDurable(method) => open_durable(&path, method),
+        }
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -263,7 +264,7 @@ impl Storage for FileStorage {
     }
 
     fn open_file(&self, name: &str) -> io::Result<FileSegment> {
-        Ok(FileSegment { file: File::open(self.file_path(name)?)?, sync_each: false })
+        Ok(FileSegment { file: File::open(self.file_path(name)?)?, durable: Durable::No })
     }
 
     fn remove_file(&self, name: &str) -> io::Result<()> {
@@ -320,8 +321,21 @@ impl Drop for FileBeingWritten {
 #[derive(Debug)]
 pub struct FileSegment {
     file: File,
-    /// Whether each write needs a sync of its own to be durable.
-    sync_each: bool,
+    durable: Durable,
+}
+
+/// What makes a write durable.
+#[derive(Debug)]
+enum Durable {
+    /// Nothing: it takes a sync, which others see to.
+    No,
+    /// The way in which the file was opened.
+    Opened,
+    /// A sync after each write.
+    Synced,
+    /// The kernel's ring, in which one write at a time is awaited.
+    #[cfg(target_os = "linux")]
+    Ring(Box<Mutex<ringbuf::Uring>>),
 }
 
 impl Segment for FileSegment {
@@ -334,11 +348,85 @@ impl Segment for FileSegment {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)?;
-        if self.sync_each { self.file.sync_data() } else { Ok(()) }
+        match &self.durable {
+            Durable::No | Durable::Opened => self.file.write_all_at(bytes, offset),
+            Durable::Synced => {
+                self.file.write_all_at(bytes, offset)?;
+                self.file.sync_data()
+            }
+            #[cfg(target_os = "linux")]
+            Durable::Ring(ring) => {
+                let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
+                ring.write_all_durably_at(&self.file, bytes, offset)
+            }
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
+}
+
+/// Opens a file so that each write is durable when it returns.
+#[cfg(target_os = "linux")]
+fn open_durable(path: &Path, method: WriteMethod) -> io::Result<FileSegment> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let durable = match method {
+        WriteMethod::Dsync => {
+            options.custom_flags(libc::O_DSYNC);
+            Durable::Opened
+        }
+        WriteMethod::Fdatasync => Durable::Synced,
+        WriteMethod::Direct => {
+            options.custom_flags(libc::O_DIRECT | libc::O_DSYNC);
+            Durable::Opened
+        }
+        WriteMethod::Uring => {
+            options.custom_flags(libc::O_DIRECT | libc::O_DSYNC);
+            let refused = |error: io::Error| {
+                let text = format!("this kernel gives no io_uring ({error}): choose another way to write, as dsync");
+                io::Error::new(io::ErrorKind::Unsupported, text)
+            };
+            Durable::Ring(Box::new(Mutex::new(ringbuf::Uring::new().map_err(refused)?)))
+        }
+    };
+    let file = options.open(path);
+    if matches!(method, WriteMethod::Direct | WriteMethod::Uring) {
+        let refused = |reason: &str| {
+            let text = format!("no direct writes here ({reason}): choose another way to write than {method}, as dsync");
+            io::Error::new(io::ErrorKind::Unsupported, text)
+        };
+        let file = file.map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => refused("the file system refuses O_DIRECT"),
+            _ => error,
+        })?;
+        if let Some(least) = direct_bytes_min(&file)
+            && least > SECTOR_BYTES as u64
+        {
+            return Err(refused(&format!("the device takes no less than {least} bytes at once")));
+        }
+        return Ok(FileSegment { file, durable });
+    }
+    Ok(FileSegment { file: file?, durable })
+}
+
+/// Opens a file so that each write is durable when it returns: elsewhere a sync after each is all there is.
+#[cfg(not(target_os = "linux"))]
+fn open_durable(path: &Path, method: WriteMethod) -> io::Result<FileSegment> {
+    if matches!(method, WriteMethod::Direct | WriteMethod::Uring) {
+        let text = format!("{method} is a way to write on Linux only: choose another, as fdatasync");
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    Ok(FileSegment { file, durable: Durable::Synced })
+}
+
+/// The least that can be written directly, if the kernel tells.
+#[cfg(target_os = "linux")]
+fn direct_bytes_min(file: &File) -> Option<u64> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    let found = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?;
+    let told = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::DIOALIGN);
+    (told && found.stx_dio_offset_align > 0).then(|| found.stx_dio_offset_align.into())
 }

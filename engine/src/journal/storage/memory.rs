@@ -431,7 +431,7 @@ impl Segment for MemorySegment {
         let index = self.writable()?;
         let mut memory = self.storage.memory();
         memory.write(index, bytes, offset)?;
-        if self.access == Access::WriteDurable { memory.sync(index) } else { Ok(()) }
+        if matches!(self.access, Access::WriteDurable(_)) { memory.sync(index) } else { Ok(()) }
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -6,11 +6,13 @@
 
 mod file;
 mod memory;
+mod method;
 
 use std::{fmt, io};
 
 pub use file::{FileBeingWritten, FileSegment, FileStorage};
 pub use memory::{MemoryNewFile, MemorySegment, MemoryStorage, UnsyncedSector};
+pub use method::{PageBuffer, WriteMethod, WriteMethodError};
 
 /// What an opened segment is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +21,9 @@ pub enum Access {
     Read,
     /// Reading and writing; a write is durable after the next sync.
     Write,
-    /// Reading and writing; a write is durable when it returns.
-    WriteDurable,
+    /// Reading and writing; a write is durable when it returns. Bytes to be written must begin at the beginning of a
+    /// page in memory, and be whole sectors in their places.
+    WriteDurable(WriteMethod),
 }
 
 /// A place for segments, and for files beside them, which are written once and whole. Clones are handles to the same
