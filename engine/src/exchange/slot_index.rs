@@ -134,7 +134,7 @@ impl SlotIndex {
     /// Where an entry belongs: the tag's upper bits, as many as number the entries.
     #[inline]
     fn home(&self, tag: u32) -> usize {
-        (u64::from(tag) * self.entries.len() as u64 >> 32) as usize
+        ((u64::from(tag) * self.entries.len() as u64) >> 32) as usize
     }
 
     #[inline]
