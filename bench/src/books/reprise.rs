@@ -91,9 +91,8 @@ impl Book for RepriseBook {
         for begin in (0..commands.len()).step_by(BATCH) {
             self.events.clear();
             let mut sink = Written { events: &mut self.events, trades };
-            for index in begin..(begin + BATCH).min(commands.len()) {
+            for (index, command) in commands.iter().enumerate().skip(begin).take(BATCH) {
                 self.matcher.look_ahead(|distance| numbered(index + distance));
-                let command = &commands[index];
                 self.sequence = self.sequence.next();
                 let decision = match command {
                     Command::PlaceLimit { .. } | Command::ReplaceOrder { .. } => &TERMS,
