@@ -110,11 +110,15 @@ impl Generator {
         self.cancel();
     }
 
-    /// Gives any open order the price that is drawn for it, and another quantity.
+    /// Gives any open order the price that is drawn for it, and another quantity. Its old price is never taken: whether an
+    /// order keeps its place there, books see differently.
     pub(super) fn replace(&mut self, mut price: impl FnMut(&mut Self, Side) -> u64) {
         let Some(order) = self.any_order() else { return };
-        let (side, _) = self.book.side_and_price(order);
+        let (side, old) = self.book.side_and_price(order);
         let (price, quantity) = (price(self, side), self.quantity());
+        if price == old {
+            return;
+        }
         self.push(BookCommand::Replace { order, price, quantity });
     }
 
