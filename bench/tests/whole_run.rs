@@ -45,7 +45,7 @@ fn all_runs_end_alike_and_the_report_says_what_they_were() {
         "books, modify-heavy",
         "exchange in line",
         "exchange, shallow",
-        "attack by accounts that always overdraw",
+        "what recording latency costs, and accounts that always overdraw",
         "memory",
     ] {
         assert!(titles.contains(&title), "{title} in {titles:?}");
@@ -66,7 +66,14 @@ fn all_runs_end_alike_and_the_report_says_what_they_were() {
     assert!(durable["ratio"]["median"].is_number(), "{durable}");
 
     assert_eq!(json["agree"], true);
+    assert!(json["durable_mps"].is_number(), "durable_mps in {json}");
     for (group, name) in [
+        ("ratios", "spsc_single_vs_rtrb"),
+        ("ratios", "spsc_batch64_vs_rtrb"),
+        ("ratios", "spsc_batch64_vs_ringbuf"),
+        ("ratios", "pingpong_vs_rtrb"),
+        ("ratios", "fused3_vs_disruptor"),
+        ("ratios", "histograms_on_vs_off"),
         ("ratios", "book_1k_vs_best_rust"),
         ("ratios", "book_100k_vs_best_rust"),
         ("ratios", "replay_vs_inline"),
