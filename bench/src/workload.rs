@@ -39,12 +39,6 @@ impl Workload {
         Self::new("shallow", FlowSpecification { seed: 1, accounts: 350, markets: 1, gateways: 1 }, commands)
     }
 
-    /// Many resting orders, about three for each account, in ten markets.
-    #[must_use]
-    pub fn deep(accounts: u32, commands: usize) -> Self {
-        Self::new("deep", FlowSpecification { seed: 1, accounts, markets: 10, gateways: 1 }, commands)
-    }
-
     /// The shallow workload, and of every ten commands one of an attacker, who has an order resting far away and cannot pay
     /// for another: either for more than it owns in all, or for no more than would be free if that order were cancelled.
     #[must_use]
