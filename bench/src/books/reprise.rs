@@ -37,7 +37,7 @@ struct Written<'a> {
 }
 
 impl MatchSink for Written<'_> {
-    #[inline]
+    #[inline(always)]
     fn emit(&mut self, event: Event) {
         if let Event::Filled { taker, maker, price, quantity, .. } = event {
             self.trades.add(name_of(maker), name_of(taker), price.0, quantity.0);
@@ -61,7 +61,8 @@ const fn order_id(name: u32) -> OrderId {
 }
 
 impl Book for RepriseBook {
-    type Command = Command;
+    /// With what risk says to it.
+    type Command = (Command, &'static Decision);
 
     const CHANGES_ORDERS: bool = true;
 
@@ -81,27 +82,28 @@ impl Book for RepriseBook {
         book
     }
 
-    fn commands(&mut self, flow: &Flow, commands: &[(u32, BookCommand)]) -> Vec<Command> {
-        commands.iter().map(|(_, command)| command_of(flow, command)).collect()
+    fn commands(&mut self, flow: &Flow, commands: &[(u32, BookCommand)]) -> Vec<Self::Command> {
+        let decided = commands.iter().map(|(_, command)| command_of(flow, command)).map(|command| match command {
+            Command::PlaceLimit { .. } | Command::ReplaceOrder { .. } => (command, &TERMS),
+            _ => (command, &Decision::Forward),
+        });
+        decided.collect()
     }
 
-    fn execute(&mut self, commands: &[Command], trades: &mut Trades) {
+    fn execute(&mut self, commands: &[Self::Command], trades: &mut Trades) {
         let first = self.sequence.0 + 1;
-        let numbered = |index: usize| Some((Sequence(first + index as u64), commands.get(index)?));
-        for begin in (0..commands.len()).step_by(BATCH) {
+        let numbered = |index: usize| Some((Sequence(first + index as u64), &commands.get(index)?.0));
+        for (batch, begin) in commands.chunks(BATCH).zip((0..).step_by(BATCH)) {
             self.events.clear();
             let mut sink = Written { events: &mut self.events, trades };
-            for (index, command) in commands.iter().enumerate().skip(begin).take(BATCH) {
+            for ((command, decision), index) in batch.iter().zip(begin..) {
                 self.matcher.look_ahead(|distance| numbered(index + distance));
-                self.sequence = self.sequence.next();
-                let decision = match command {
-                    Command::PlaceLimit { .. } | Command::ReplaceOrder { .. } => &TERMS,
-                    _ => &Decision::Forward,
-                };
-                self.matcher.execute(self.sequence, Timestamp(0), command, decision, &mut sink);
+                let sequence = Sequence(first + index as u64);
+                self.matcher.execute(sequence, Timestamp(0), command, decision, &mut sink);
             }
             black_box(&self.events);
         }
+        self.sequence = Sequence(first + commands.len() as u64 - 1);
     }
 }
 

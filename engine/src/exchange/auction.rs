@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 
 use super::{
     Exchange, MatchSink, Matcher, Settlement,
-    matcher::{Market, carry_over, fees, market_mut},
+    matcher::{Market, market_mut},
+    matching::{carry_over, fees},
     orders::{Order, Traded},
 };
 use crate::{
@@ -50,12 +51,12 @@ struct Gone {
 impl CrossedRange {
     /// Takes steps in proportion to the levels in the range.
     fn of(market: &Market) -> Option<Self> {
-        let (best_bid, best_ask) = (market.bids.best()?.price, market.asks.best()?.price);
+        let (best_bid, best_ask) = (market.bids().best()?.price, market.asks().best()?.price);
         if best_bid < best_ask {
             return None;
         }
-        let bids = market.bids.levels().take_while(|level| level.price >= best_ask);
-        let asks = market.asks.levels().take_while(|level| level.price <= best_bid);
+        let bids = market.bids().levels().take_while(|level| level.price >= best_ask);
+        let asks = market.asks().levels().take_while(|level| level.price <= best_bid);
         // At each price what its own levels add; then the sums, from either end.
         let mut points: Vec<Point> = bids
             .map(|level| Point { price: level.price, demand: level.quantity.0, supply: 0 })
@@ -124,7 +125,7 @@ impl CrossedRange {
 
 impl Market {
     fn choose(&self, range: &CrossedRange, gone: Gone) -> Option<Indicative> {
-        range.choose(self.bids.best()?.price, self.asks.best()?.price, gone)
+        range.choose(self.bids().best()?.price, self.asks().best()?.price, gone)
     }
 }
 
@@ -155,7 +156,7 @@ impl Matcher {
     fn trade_at(&mut self, market: MarketId, price: Price, gone: &mut Gone, sink: &mut impl MatchSink) {
         loop {
             let books = market_mut(&mut self.markets, market);
-            let (Some(bid), Some(ask)) = (books.bids.best(), books.asks.best()) else { return };
+            let (Some(bid), Some(ask)) = (books.bids().best(), books.asks().best()) else { return };
             if bid.price < price || ask.price > price {
                 return;
             }

@@ -1,5 +1,7 @@
 //! One side of one market's book: price levels, each a queue of orders, the oldest first.
 
+use std::hint::select_unpredictable;
+
 use super::{
     levels::PriceLevels,
     orders::{NONE, Orders},
@@ -39,34 +41,47 @@ pub(super) struct BookSide {
     /// The level that is not in use to be taken next, and how many are in use.
     free: u32,
     used: u32,
+    /// The level at the best price.
     best: u32,
+    /// What turns a price into its rank, the lower the better: no bit of an ask, all bits of a bid.
+    flip: u64,
+    /// The rank of the best price; the highest of all while there is no level.
+    best_rank: u64,
 }
+
+/// No level: one that nobody reads, so that a level's number may always be looked up.
+const NO_LEVEL: u32 = 0;
+const NOTHING: Level = Level { price: Price::ZERO, quantity: Quantity::ZERO, orders: 0, oldest: NONE, newest: NONE };
 
 impl BookSide {
     pub(super) fn new(side: Side) -> Self {
-        let (by_price, levels) = (PriceLevels::default(), Slab::default());
-        Self { side, by_price, levels, free: NONE, used: 0, best: NONE }
+        let (by_price, levels) = (PriceLevels::default(), Slab::of(NOTHING));
+        let flip = if side == Side::Buy { u64::MAX } else { 0 };
+        Self { side, by_price, levels, free: NO_LEVEL, used: 0, best: NO_LEVEL, flip, best_rank: u64::MAX }
     }
 
     /// The level at the best price: the highest bid, the lowest ask.
     #[inline]
     pub(super) fn best(&self) -> Option<&Level> {
-        if self.best == NONE { None } else { Some(self.levels.get(self.best)) }
+        if self.best == NO_LEVEL { None } else { Some(self.levels.get(self.best)) }
     }
 
-    /// Whether an order of the other side with this limit would trade here.
+    /// Whether an order of the other side with this limit, from 1 to `PRICE_MAX`, would trade here.
     #[inline]
-    pub(super) fn trades_at(&self, limit: Price) -> bool {
-        self.best().is_some_and(|level| self.is_within(level.price, limit))
+    pub(super) const fn trades_at(&self, limit: Price) -> bool {
+        self.best_rank <= limit.0 ^ self.flip
+    }
+
+    /// The order at the front of the best price, which there is.
+    #[inline]
+    pub(super) fn front(&self) -> u32 {
+        self.levels.get(self.best).oldest
     }
 
     /// Whether a level of this side at `price` is acceptable to an order of the other side limited to `limit`.
     #[inline]
     pub(super) const fn is_within(&self, price: Price, limit: Price) -> bool {
-        match self.side {
-            Side::Sell => price.0 <= limit.0,
-            Side::Buy => price.0 >= limit.0,
-        }
+        price.0 ^ self.flip <= limit.0 ^ self.flip
     }
 
     /// The levels from the best price on.
@@ -97,25 +112,22 @@ impl BookSide {
     }
 
     /// Puts the order in `slot` at the end of its price's queue.
-    #[inline]
+    #[inline(always)]
     pub(super) fn append(&mut self, orders: &mut Orders, slot: u32) {
         let (price, remaining) = (orders.get(slot).price, orders.get(slot).remaining);
         let index = self.level_at(price);
         let level = self.levels.get_mut(index);
-        let order = orders.get_mut(slot);
-        (order.level, order.older, order.newer) = (index, level.newest, NONE);
-        if level.newest == NONE {
-            level.oldest = slot;
-        } else {
-            orders.get_mut(level.newest).newer = slot;
-        }
-        level.newest = slot;
+        let older = std::mem::replace(&mut level.newest, slot);
+        level.oldest = select_unpredictable(level.orders == 0, slot, level.oldest);
         level.quantity.0 += remaining.0;
         level.orders += 1;
+        orders.get_mut(older).newer = slot;
+        let order = orders.get_mut(slot);
+        (order.level, order.older, order.newer) = (index, older, NONE);
     }
 
     /// Takes the order in `slot`, with what is open of it, out of its queue.
-    #[inline]
+    #[inline(always)]
     pub(super) fn unlink(&mut self, orders: &mut Orders, slot: u32) {
         let order = orders.get(slot);
         let (index, older, newer, remaining) = (order.level, order.older, order.newer, order.remaining);
@@ -126,16 +138,10 @@ impl BookSide {
             self.remove_level(index);
             return;
         }
-        if older == NONE {
-            level.oldest = newer;
-        } else {
-            orders.get_mut(older).newer = newer;
-        }
-        if newer == NONE {
-            level.newest = older;
-        } else {
-            orders.get_mut(newer).older = older;
-        }
+        level.oldest = select_unpredictable(older == NONE, newer, level.oldest);
+        level.newest = select_unpredictable(newer == NONE, older, level.newest);
+        orders.get_mut(older).newer = newer;
+        orders.get_mut(newer).older = older;
     }
 
     /// The order of a level became smaller by `quantity`.
@@ -146,15 +152,17 @@ impl BookSide {
 
     #[inline]
     fn level_at(&mut self, price: Price) -> u32 {
-        if self.best != NONE && self.levels.get(self.best).price == price {
-            return self.best;
+        match self.by_price.get(price) {
+            Some(index) => index,
+            None => self.add_level(price),
         }
-        if let Some(index) = self.by_price.get(price) {
-            return index;
-        }
-        let level = Level { price, quantity: Quantity::ZERO, orders: 0, oldest: NONE, newest: NONE };
+    }
+
+    #[inline]
+    fn add_level(&mut self, price: Price) -> u32 {
+        let level = Level { price, ..NOTHING };
         let index = self.free;
-        let index = if index == NONE {
+        let index = if index == NO_LEVEL {
             self.levels.push(level)
         } else {
             let vacant = self.levels.get_mut(index);
@@ -164,13 +172,14 @@ impl BookSide {
         };
         self.used += 1;
         self.by_price.insert(price, index);
-        let is_best = self.best == NONE || !self.is_within(self.levels.get(self.best).price, price);
-        if is_best {
-            self.best = index;
+        let rank = price.0 ^ self.flip;
+        if rank < self.best_rank {
+            (self.best, self.best_rank) = (index, rank);
         }
         index
     }
 
+    #[inline]
     fn remove_level(&mut self, index: u32) {
         let level = self.levels.get_mut(index);
         let price = level.price;
@@ -178,7 +187,10 @@ impl BookSide {
         self.used -= 1;
         self.by_price.remove(price);
         if index == self.best {
-            self.best = self.worse_than(price).unwrap_or(NONE);
+            match self.worse_than(price) {
+                Some(next) => (self.best, self.best_rank) = (next, self.levels.get(next).price.0 ^ self.flip),
+                None => (self.best, self.best_rank) = (NO_LEVEL, u64::MAX),
+            }
         }
     }
 
@@ -194,6 +206,9 @@ impl BookSide {
     /// Checks queues, sums and the best price against each other.
     pub(super) fn check(&self, orders: &Orders) -> Result<usize, String> {
         let mut count = 0;
+        if self.best_rank != self.best().map_or(u64::MAX, |level| level.price.0 ^ self.flip) {
+            return Err(format!("the best {} is not the best level", self.side));
+        }
         let mut previous: Option<Price> = None;
         for level in self.levels() {
             if previous.is_some_and(|previous| self.is_within(level.price, previous) || level.price == previous) {

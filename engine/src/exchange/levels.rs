@@ -1,8 +1,8 @@
 //! Price levels by price: a 64-way bitmap trie, as tall as the highest price seen needs.
 //!
 //! Finding a level takes one step per six bits of the price (three for prices below 262,144 ticks, seven for the
-//! largest), all in nodes that stay in cache; within 64 ticks of the last level touched it takes one. The next
-//! level up or down is found from the bitmaps, so an empty stretch of millions of ticks costs the same few steps.
+//! largest), all in nodes that stay in cache; among the leaves touched lately, which cover 4,096 ticks, it takes one. The
+//! next level up or down is found from the bitmaps, so an empty stretch of millions of ticks costs the same few steps.
 //! Knows nothing of orders.
 
 use crate::types::Price;
@@ -21,10 +21,22 @@ pub(super) struct PriceLevels {
     root: u32,
     /// How many levels of nodes there are; the leaves are at the bottom.
     height: usize,
-    /// The leaf touched last, and the price above its six lowest bits.
-    recent_leaf: u32,
-    recent_key: u64,
+    /// The leaves touched lately, each where the lowest bits of its key say.
+    recent: Box<[Recent; RECENT]>,
 }
+
+/// How many leaves are found at once; a power of two.
+const RECENT: usize = 64;
+
+/// A leaf, and what its prices have in common: all but their six lowest bits.
+#[derive(Clone, Copy, Debug)]
+struct Recent {
+    key: u64,
+    leaf: u32,
+}
+
+/// A key that no price has.
+const NO_RECENT: Recent = Recent { key: u64::MAX, leaf: NONE };
 
 #[derive(Clone, Debug)]
 struct Node {
@@ -36,13 +48,14 @@ struct Node {
 impl Default for PriceLevels {
     fn default() -> Self {
         let root = Node { bitmap: 0, children: [NONE; FAN_OUT] };
-        Self { nodes: vec![root], free: Vec::new(), root: 0, height: 1, recent_leaf: NONE, recent_key: 0 }
+        let recent = Box::new([NO_RECENT; RECENT]);
+        Self { nodes: vec![root], free: Vec::new(), root: 0, height: 1, recent }
     }
 }
 
 impl PriceLevels {
     /// What stands at `price`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(&mut self, price: Price) -> Option<u32> {
         let leaf = self.leaf(price)?;
         let node = &self.nodes[leaf as usize];
@@ -52,22 +65,14 @@ impl PriceLevels {
 
     /// What stands at `price`; does not take note of the leaf.
     pub(super) fn look_up(&self, price: Price) -> Option<u32> {
-        if !self.covers(price) {
-            return None;
-        }
-        let mut found = self.root;
-        for level in (0..self.height).rev() {
-            let slot = slot_at(price.0, level);
-            let node = &self.nodes[found as usize];
-            if node.bitmap >> slot & 1 == 0 {
-                return None;
-            }
-            found = node.children[slot];
-        }
-        Some(found)
+        let leaf = self.recent_leaf(price).or_else(|| self.walk_to_leaf(price))?;
+        let node = &self.nodes[leaf as usize];
+        let slot = slot_at(price.0, 0);
+        (node.bitmap >> slot & 1 != 0).then(|| node.children[slot])
     }
 
     /// Puts `value` at `price`, where nothing stands yet.
+    #[inline]
     pub(super) fn insert(&mut self, price: Price, value: u32) {
         let leaf = match self.leaf(price) {
             Some(leaf) => leaf,
@@ -81,6 +86,7 @@ impl PriceLevels {
     }
 
     /// Takes away what stands at `price`, where something does.
+    #[inline]
     pub(super) fn remove(&mut self, price: Price) {
         let leaf = self.leaf(price).expect("a level to remove has a leaf");
         let node = &mut self.nodes[leaf as usize];
@@ -93,28 +99,59 @@ impl PriceLevels {
     }
 
     /// The nearest level strictly above `price`.
+    #[inline]
     pub(super) fn above(&self, price: Price) -> Option<u32> {
-        self.neighbour(price, |bitmap, slot| {
-            let higher = if slot == FAN_OUT - 1 { 0 } else { bitmap & (u64::MAX << (slot + 1)) };
+        let nearest_higher = |bitmap: u64, slot: usize| {
+            let higher = bitmap & (u64::MAX << 1 << slot);
             (higher != 0).then(|| higher.trailing_zeros() as usize)
-        })
+        };
+        self.near(price, nearest_higher).or_else(|| self.neighbour(price, nearest_higher))
     }
 
     /// The nearest level strictly below `price`.
+    #[inline]
     pub(super) fn below(&self, price: Price) -> Option<u32> {
-        self.neighbour(price, |bitmap, slot| {
+        let nearest_lower = |bitmap: u64, slot: usize| {
             let lower = bitmap & ((1 << slot) - 1);
             (lower != 0).then(|| 63 - lower.leading_zeros() as usize)
-        })
+        };
+        self.near(price, nearest_lower).or_else(|| self.neighbour(price, nearest_lower))
+    }
+
+    /// The neighbour of `price` within its own leaf, if that was touched lately.
+    #[inline]
+    fn near(&self, price: Price, next: impl Fn(u64, usize) -> Option<usize>) -> Option<u32> {
+        let node = &self.nodes[self.recent_leaf(price)? as usize];
+        Some(node.children[next(node.bitmap, slot_at(price.0, 0))?])
     }
 
     /// The leaf that covers `price`, if there is one.
-    #[inline]
+    #[inline(always)]
     fn leaf(&mut self, price: Price) -> Option<u32> {
+        self.recent_leaf(price).or_else(|| {
+            let leaf = self.walk_to_leaf(price)?;
+            self.note(price, leaf);
+            Some(leaf)
+        })
+    }
+
+    /// The leaf that covers `price`, if it was touched lately.
+    #[inline]
+    fn recent_leaf(&self, price: Price) -> Option<u32> {
         let key = price.0 >> BITS;
-        if self.recent_leaf != NONE && self.recent_key == key {
-            return Some(self.recent_leaf);
-        }
+        let recent = self.recent[key as usize % RECENT];
+        (recent.key == key).then_some(recent.leaf)
+    }
+
+    /// The leaf that covers `price` was touched.
+    #[inline]
+    fn note(&mut self, price: Price, leaf: u32) {
+        let key = price.0 >> BITS;
+        self.recent[key as usize % RECENT] = Recent { key, leaf };
+    }
+
+    #[inline(never)]
+    fn walk_to_leaf(&self, price: Price) -> Option<u32> {
         if !self.covers(price) {
             return None;
         }
@@ -127,18 +164,19 @@ impl PriceLevels {
             }
             node = parent.children[slot];
         }
-        (self.recent_leaf, self.recent_key) = (node, key);
         Some(node)
     }
 
     /// Makes the leaf that covers `price`, and the nodes above it.
+    #[inline(never)]
     fn make_leaf(&mut self, price: Price) -> u32 {
         while !self.covers(price) {
             let below = self.root;
             self.root = self.allocate();
             if self.nodes[below as usize].bitmap == 0 {
                 self.free.push(below);
-                self.recent_leaf = NONE;
+                // It may have been a leaf, which covered the prices from 0.
+                self.recent[0] = NO_RECENT;
             } else {
                 let root = &mut self.nodes[self.root as usize];
                 root.bitmap = 1;
@@ -157,11 +195,12 @@ impl PriceLevels {
             }
             node = self.nodes[node as usize].children[slot];
         }
-        (self.recent_leaf, self.recent_key) = (node, price.0 >> BITS);
+        self.note(price, node);
         node
     }
 
     /// Frees the empty leaf that covers `price`, and each node above that is left empty; the root stays.
+    #[inline(never)]
     fn prune(&mut self, price: Price) {
         let path = self.path(price);
         for level in 0..self.height - 1 {
@@ -172,7 +211,7 @@ impl PriceLevels {
             self.free.push(node);
             self.nodes[path[level + 1] as usize].bitmap &= !(1 << slot_at(price.0, level + 1));
         }
-        self.recent_leaf = NONE;
+        self.recent[(price.0 >> BITS) as usize % RECENT] = NO_RECENT;
     }
 
     /// The nodes over `price`, leaf first; below the first that is missing they are `NONE`.

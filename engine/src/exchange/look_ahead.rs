@@ -9,7 +9,7 @@
 use super::{Exchange, Matcher, Risk, book::BookSide, ledger::Ledger, orders::Orders};
 use crate::{
     command::{Command, SequencedCommand},
-    types::{AccountId, OrderId, Price, Sequence, Side},
+    types::{AccountId, OrderId, PRICE_MAX, Price, Sequence, Side},
 };
 
 /// How many commands ahead each link of the chain is followed.
@@ -182,12 +182,12 @@ impl Matcher {
     fn front(&self, command: &Command) -> Option<u32> {
         let front_within = |market, side: Side, limit: Price| -> Option<u32> {
             let opposite: &BookSide = self.market(market)?.side(side.opposite());
-            opposite.best().filter(|level| opposite.is_within(level.price, limit)).map(|level| level.oldest)
+            opposite.trades_at(limit).then(|| opposite.front())
         };
         match *command {
             Command::PlaceLimit { market, side, price, .. } => front_within(market, side, price),
-            Command::PlaceMarketBuy { market, .. } => front_within(market, Side::Buy, Price(u64::MAX)),
-            Command::PlaceMarketSell { market, .. } => front_within(market, Side::Sell, Price(0)),
+            Command::PlaceMarketBuy { market, .. } => front_within(market, Side::Buy, Price(PRICE_MAX)),
+            Command::PlaceMarketSell { market, .. } => front_within(market, Side::Sell, Price(1)),
             _ => None,
         }
     }

@@ -5,6 +5,7 @@
 
 use super::{
     book::BookSide,
+    matching::{ANY_BID, Stopped, Taker, cancel_taker, match_budget, match_limit},
     mirror::Mirror,
     orders::{OPEN_ORDERS_MAX, Order, Orders, Traded},
     risk::{Decision, OrderTerms, Settlement},
@@ -13,7 +14,7 @@ use crate::{
     command::Command,
     event::{CancelReason, Event, RejectReason},
     types::{
-        AccountId, Amount, ClientOrderId, FeeRate, LimitType, MarketId, MarketSpec, OrderId, Price, Quantity, Sequence,
+        AccountId, Amount, AssetId, ClientOrderId, LimitType, MarketId, MarketSpec, OrderId, Price, Quantity, Sequence,
         Side, Timestamp, TradingStatus,
     },
 };
@@ -43,47 +44,36 @@ pub struct Matcher {
 pub(super) struct Market {
     pub(super) spec: MarketSpec,
     pub(super) status: TradingStatus,
-    pub(super) bids: BookSide,
-    pub(super) asks: BookSide,
+    /// In the order of the sides' numbers.
+    sides: [BookSide; 2],
 }
 
 impl Market {
     #[inline]
-    pub(super) fn side_mut(&mut self, side: Side) -> &mut BookSide {
-        match side {
-            Side::Buy => &mut self.bids,
-            Side::Sell => &mut self.asks,
-        }
+    pub(super) const fn side_mut(&mut self, side: Side) -> &mut BookSide {
+        &mut self.sides[side as usize]
     }
 
     #[inline]
     pub(super) const fn side(&self, side: Side) -> &BookSide {
-        match side {
-            Side::Buy => &self.bids,
-            Side::Sell => &self.asks,
-        }
+        &self.sides[side as usize]
     }
-}
 
-/// The arriving order, while it matches.
-struct Taker {
-    id: OrderId,
-    account: AccountId,
-    side: Side,
-    limit: Price,
-    remaining: Quantity,
-    notional: u64,
-    maker_rate: FeeRate,
-    taker_rate: FeeRate,
-    /// What is held for it; counted down for a buy only.
-    hold: u64,
-}
+    /// What the market is, beside one of its sides.
+    #[inline]
+    pub(super) const fn spec_and_side(&mut self, side: Side) -> (&MarketSpec, &mut BookSide) {
+        (&self.spec, &mut self.sides[side as usize])
+    }
 
-/// Why matching ended before the order did.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stopped {
-    NothingToTrade,
-    OwnOrder,
+    #[inline]
+    pub(super) const fn bids(&self) -> &BookSide {
+        self.side(Side::Buy)
+    }
+
+    #[inline]
+    pub(super) const fn asks(&self) -> &BookSide {
+        self.side(Side::Sell)
+    }
 }
 
 impl Default for Matcher {
@@ -116,6 +106,17 @@ impl Matcher {
         if self.mirror.is_due(time) {
             self.mirror.unlock(time, sink);
         }
+        match (decision, command) {
+            (Decision::Order(terms), Command::PlaceLimit { .. }) => self.place_limit(sequence, command, terms, sink),
+            (Decision::Forward, &Command::CancelOrder { account, order }) => {
+                self.cancel_order(account, order, command, sink);
+            }
+            _ => self.execute_other(sequence, command, decision, sink),
+        }
+    }
+
+    #[inline(never)]
+    fn execute_other(&mut self, sequence: Sequence, command: &Command, decision: &Decision, sink: &mut impl MatchSink) {
         match decision {
             Decision::Order(terms) => self.execute_order(sequence, command, terms, sink),
             Decision::Forward => self.execute_forwarded(command, sink),
@@ -130,69 +131,74 @@ impl Matcher {
         }
     }
 
-    #[inline]
+    #[inline(never)]
+    fn place_limit(&mut self, sequence: Sequence, command: &Command, terms: &OrderTerms, sink: &mut impl MatchSink) {
+        let &Command::PlaceLimit { account, market, side, limit_type, price, quantity, client_order_id } = command
+        else {
+            unreachable!("a {} places no limit order", command.kind_name());
+        };
+        let plain = client_order_id.0 == 0
+            && matches!(limit_type, LimitType::GoodTillCancel | LimitType::ImmediateOrCancel)
+            && self.orders.len() < OPEN_ORDERS_MAX
+            && self.is_open(market);
+        if !plain
+            && let Err(reason) = self.check_limit(account, market, side, limit_type, price, quantity, client_order_id)
+        {
+            let asset = self.hold_asset(market, side);
+            refuse_order(account, asset, terms, reason, command, sink);
+            return;
+        }
+        let (order, held) = (OrderId(sequence.0), terms.held);
+        sink.emit(Event::OrderAccepted { order, account, market, side, price, quantity, held, client_order_id });
+        let may_trade = plain || self.is_open(market);
+        let (market, orders) = (market_mut(&mut self.markets, market), &mut self.orders);
+        let may_rest = limit_type.may_rest();
+        let mut taker = Taker::new(order, account, side, price, quantity, terms);
+        let mut stopped = Stopped::NothingToTrade;
+        if may_trade && market.side(side.opposite()).trades_at(price) {
+            stopped = match_limit(market, orders, &mut taker, sink);
+            if taker.remaining.is_zero() {
+                return;
+            }
+        }
+        if !may_rest || stopped == Stopped::OwnOrder {
+            cancel_taker(&market.spec, &taker, stopped.cancel_reason(), sink);
+            return;
+        }
+        let slot = orders.insert(Order::new(
+            order,
+            client_order_id,
+            account,
+            market.spec.market,
+            side,
+            limit_type == LimitType::PostOnly,
+            price,
+            taker.remaining,
+            terms.maker_rate,
+            terms.taker_rate,
+        ));
+        if taker.notional > 0 {
+            orders.set_traded(slot, &Traded::as_taker(taker.notional));
+        }
+        market.side_mut(side).append(orders, slot);
+    }
+
+    #[inline(never)]
+    fn cancel_order(&mut self, account: AccountId, order: OrderId, command: &Command, sink: &mut impl MatchSink) {
+        match self.check_open(account, self.orders.find(order)) {
+            Ok(slot) => self.cancel_open(slot, CancelReason::Owner, sink),
+            Err(reason) => sink.emit(refused(reason, command)),
+        }
+    }
+
     fn execute_order(&mut self, sequence: Sequence, command: &Command, terms: &OrderTerms, sink: &mut impl MatchSink) {
         match *command {
-            Command::PlaceLimit { account, market, side, limit_type, price, quantity, client_order_id } => {
-                let hold_asset = self.hold_asset(market, side);
-                if let Err(reason) =
-                    self.check_limit(account, market, side, limit_type, price, quantity, client_order_id)
-                {
-                    let (amount, order_done) = (terms.held, true);
-                    sink.settle(Settlement::Release { account, asset: hold_asset, amount, order_done });
-                    sink.emit(refused(reason, command));
-                    return;
-                }
-                let order = OrderId(sequence.0);
-                let held = terms.held;
-                sink.emit(Event::OrderAccepted {
-                    order,
-                    account,
-                    market,
-                    side,
-                    price,
-                    quantity,
-                    held,
-                    client_order_id,
-                });
-                let mut taker = Taker::new(order, account, side, price, quantity, terms);
-                let stopped = self.match_limit(market, &mut taker, sink);
-                if taker.remaining.is_zero() {
-                    return;
-                }
-                let reason = match (stopped, limit_type) {
-                    (Stopped::OwnOrder, _) => CancelReason::SelfTrade,
-                    (_, LimitType::GoodTillCancel | LimitType::PostOnly) => {
-                        let post_only = limit_type == LimitType::PostOnly;
-                        let resting = Order::new(
-                            order,
-                            client_order_id,
-                            account,
-                            market,
-                            side,
-                            post_only,
-                            price,
-                            taker.remaining,
-                            terms.maker_rate,
-                            terms.taker_rate,
-                        );
-                        let slot = self.orders.insert(resting);
-                        if taker.notional > 0 {
-                            self.orders.set_traded(slot, &Traded::as_taker(taker.notional));
-                        }
-                        market_mut(&mut self.markets, market).side_mut(side).append(&mut self.orders, slot);
-                        return;
-                    }
-                    (_, LimitType::ImmediateOrCancel | LimitType::FillOrKill) => CancelReason::Unfilled,
-                };
-                self.cancel_taker(market, &taker, reason, sink);
-            }
+            Command::PlaceLimit { .. } => self.place_limit(sequence, command, terms, sink),
             Command::PlaceMarketSell { account, market, quantity, client_order_id } => {
                 let side = Side::Sell;
                 if let Err(reason) = self.check_new(account, market, client_order_id, false) {
                     let asset = self.hold_asset(market, side);
-                    sink.settle(Settlement::Release { account, asset, amount: terms.held, order_done: true });
-                    sink.emit(refused(reason, command));
+                    refuse_order(account, asset, terms, reason, command, sink);
                     return;
                 }
                 let (order, price, held) = (OrderId(sequence.0), Price::ZERO, terms.held);
@@ -206,20 +212,18 @@ impl Matcher {
                     held,
                     client_order_id,
                 });
-                let mut taker = Taker::new(order, account, side, price, quantity, terms);
-                let stopped = self.match_limit(market, &mut taker, sink);
+                let market = market_mut(&mut self.markets, market);
+                let mut taker = Taker::new(order, account, side, ANY_BID, quantity, terms);
+                let stopped = match_limit(market, &mut self.orders, &mut taker, sink);
                 if !taker.remaining.is_zero() {
-                    let own = stopped == Stopped::OwnOrder;
-                    let reason = if own { CancelReason::SelfTrade } else { CancelReason::Unfilled };
-                    self.cancel_taker(market, &taker, reason, sink);
+                    cancel_taker(&market.spec, &taker, stopped.cancel_reason(), sink);
                 }
             }
             Command::PlaceMarketBuy { account, market, client_order_id, .. } => {
                 let side = Side::Buy;
                 if let Err(reason) = self.check_new(account, market, client_order_id, false) {
                     let asset = self.hold_asset(market, side);
-                    sink.settle(Settlement::Release { account, asset, amount: terms.held, order_done: true });
-                    sink.emit(refused(reason, command));
+                    refuse_order(account, asset, terms, reason, command, sink);
                     return;
                 }
                 let (order, price, quantity, held) = (OrderId(sequence.0), Price::ZERO, Quantity::ZERO, terms.held);
@@ -234,8 +238,9 @@ impl Matcher {
                     client_order_id,
                 });
                 let mut taker = Taker::new(order, account, side, price, quantity, terms);
-                let reason = self.match_budget(market, &mut taker, sink);
-                self.cancel_taker(market, &taker, reason, sink);
+                let market = market_mut(&mut self.markets, market);
+                let reason = match_budget(market, &mut self.orders, &mut taker, sink);
+                cancel_taker(&market.spec, &taker, reason, sink);
             }
             Command::ReplaceOrder { account, market, side, order, price, quantity } => {
                 let asset = self.hold_asset(market, side);
@@ -272,12 +277,7 @@ impl Matcher {
 
     fn execute_forwarded(&mut self, command: &Command, sink: &mut impl MatchSink) {
         match *command {
-            Command::CancelOrder { account, order } => {
-                match self.check_open(account, self.orders.find(order)) {
-                    Ok(slot) => self.cancel_open(slot, CancelReason::Owner, sink),
-                    Err(reason) => sink.emit(refused(reason, command)),
-                };
-            }
+            Command::CancelOrder { account, order } => self.cancel_order(account, order, command, sink),
             Command::CancelByClientOrderId { account, client_order_id } => {
                 let found = self.orders.find_by_client_order_id(account, client_order_id);
                 match self.check_open(account, found) {
@@ -307,7 +307,7 @@ impl Matcher {
                     return;
                 }
                 let books = self.markets[usize::from(market.0)].as_ref().expect("risk knows the market");
-                for side in [&books.bids, &books.asks] {
+                for side in [books.bids(), books.asks()] {
                     let in_turn = side.slots_in_turn(&self.orders);
                     self.mass_cancel.extend(in_turn.map(|slot| (self.orders.get(slot).id, slot)));
                 }
@@ -370,8 +370,7 @@ impl Matcher {
         if self.markets.len() <= index {
             self.markets.resize_with(index + 1, || None);
         }
-        self.markets[index] =
-            Some(Market { spec, status, bids: BookSide::new(Side::Buy), asks: BookSide::new(Side::Sell) });
+        self.markets[index] = Some(Market { spec, status, sides: [Side::Buy, Side::Sell].map(BookSide::new) });
     }
 
     /// Puts an order behind all others of its price; gives false when there is one with its id or its name already.
@@ -403,18 +402,15 @@ impl Matcher {
     }
 
     #[inline]
-    fn hold_asset(&self, market: MarketId, side: Side) -> crate::types::AssetId {
-        let spec = &self.market(market).expect("risk knows the market").spec;
-        match side {
-            Side::Buy => spec.quote,
-            Side::Sell => spec.base,
-        }
+    fn hold_asset(&self, market: MarketId, side: Side) -> AssetId {
+        self.market(market).expect("risk knows the market").spec.held_asset(side)
     }
 
     /// Whether orders trade.
     #[inline]
     pub(super) fn is_open(&self, market: MarketId) -> bool {
-        self.status(market) == TradingStatus::Open
+        let status = self.market(market).expect("risk knows the market").status;
+        (self.global_status, status) == (TradingStatus::Open, TradingStatus::Open)
     }
 
     /// The stricter of the global status and the market's.
@@ -447,7 +443,6 @@ impl Matcher {
         Ok(())
     }
 
-    #[inline]
     #[allow(clippy::too_many_arguments, reason = "the fields of one command")]
     fn check_limit(
         &self,
@@ -459,8 +454,7 @@ impl Matcher {
         quantity: Quantity,
         name: ClientOrderId,
     ) -> Result<(), RejectReason> {
-        let can_stand = matches!(limit_type, LimitType::GoodTillCancel | LimitType::PostOnly);
-        self.check_new(account, market, name, can_stand)?;
+        self.check_new(account, market, name, limit_type.may_rest())?;
         match limit_type {
             LimitType::GoodTillCancel | LimitType::ImmediateOrCancel => Ok(()),
             LimitType::PostOnly if self.is_open(market) && self.would_trade(market, side, price) => {
@@ -520,7 +514,8 @@ impl Matcher {
         if order.account != account {
             return Err(RejectReason::OrderNotFound);
         }
-        if self.status(order.market).is_halted() {
+        let market = self.market(order.market).expect("an order has a market");
+        if self.global_status.is_halted() || market.status.is_halted() {
             return Err(RejectReason::MarketHalted);
         }
         Ok(slot)
@@ -569,110 +564,15 @@ impl Matcher {
         Ok((slot, Replacing::Renewal { old, new }))
     }
 
-    /// Matches against the other side while prices allow and something is left.
-    #[inline]
-    fn match_limit(&mut self, market: MarketId, taker: &mut Taker, sink: &mut impl MatchSink) -> Stopped {
-        if !self.is_open(market) {
-            return Stopped::NothingToTrade;
-        }
-        let market = market_mut(&mut self.markets, market);
-        let spec = market.spec;
-        let opposite = market.side_mut(taker.side.opposite());
-        while !taker.remaining.is_zero() {
-            let Some(level) = opposite.best() else { break };
-            if !opposite.is_within(level.price, taker.limit) {
-                break;
-            }
-            let slot = level.oldest;
-            if self.orders.get(slot).account == taker.account {
-                return Stopped::OwnOrder;
-            }
-            let maker = self.orders.get(slot);
-            let quantity = taker.remaining.min(maker.remaining);
-            taker.remaining.0 -= quantity.0;
-            let closes = taker.remaining.is_zero();
-            let hold_before = taker.hold;
-            fill(
-                &spec,
-                opposite,
-                &mut self.orders,
-                slot,
-                taker,
-                quantity,
-                closes,
-                |taker, paid| match taker.side {
-                    Side::Sell => Amount::ZERO,
-                    Side::Buy => {
-                        taker.hold = taker.required(&spec);
-                        Amount(hold_before - paid - taker.hold)
-                    }
-                },
-                sink,
-            );
-        }
-        Stopped::NothingToTrade
-    }
-
-    /// Buys until the budget affords no further lot; what is left of it stays in `taker.hold`.
-    fn match_budget(&mut self, market: MarketId, taker: &mut Taker, sink: &mut impl MatchSink) -> CancelReason {
-        let market = market_mut(&mut self.markets, market);
-        let spec = market.spec;
-        let opposite = &mut market.asks;
-        while let Some(level) = opposite.best() {
-            let slot = level.oldest;
-            let price = level.price;
-            let maker = self.orders.get(slot);
-            if maker.account == taker.account {
-                return CancelReason::SelfTrade;
-            }
-            let offered = maker.remaining;
-            let quantity = taker.affordable(&spec, price).min(offered);
-            if quantity.is_zero() {
-                return CancelReason::BudgetSpent;
-            }
-            fill(
-                &spec,
-                opposite,
-                &mut self.orders,
-                slot,
-                taker,
-                quantity,
-                false,
-                |taker, paid| {
-                    taker.hold -= paid;
-                    Amount::ZERO
-                },
-                sink,
-            );
-            if quantity < offered {
-                return CancelReason::BudgetSpent;
-            }
-        }
-        CancelReason::Unfilled
-    }
-
-    /// Cancels what is left of an arriving order.
-    fn cancel_taker(&self, market: MarketId, taker: &Taker, reason: CancelReason, sink: &mut impl MatchSink) {
-        let spec = &self.market(market).expect("risk knows the market").spec;
-        let (asset, released) = match taker.side {
-            Side::Buy => (spec.quote, Amount(taker.hold)),
-            Side::Sell => (spec.base, spec.base_amount(taker.remaining).expect("risk checked the quantity")),
-        };
-        let account = taker.account;
-        sink.settle(Settlement::Release { account, asset, amount: released, order_done: true });
-        let quantity = taker.remaining;
-        sink.emit(Event::OrderCancelled { order: taker.id, account, market, reason, quantity, released });
-    }
-
     /// Cancels an open order.
+    #[inline(always)]
     pub(super) fn cancel_open(&mut self, slot: u32, reason: CancelReason, sink: &mut impl MatchSink) {
         let order = self.orders.get(slot);
         let (id, account, quantity, side) = (order.id, order.account, order.remaining, order.side);
-        let market = market_mut(&mut self.markets, order.market);
-        let released = self.orders.hold(slot, &market.spec);
-        market.side_mut(side).unlink(&mut self.orders, slot);
-        let asset = if side == Side::Buy { market.spec.quote } else { market.spec.base };
-        let market = market.spec.market;
+        let (spec, books) = market_mut(&mut self.markets, order.market).spec_and_side(side);
+        let released = self.orders.hold(slot, spec);
+        let (market, asset) = (spec.market, spec.held_asset(side));
+        books.unlink(&mut self.orders, slot);
         self.orders.remove(slot);
         sink.settle(Settlement::Release { account, asset, amount: released, order_done: true });
         sink.emit(Event::OrderCancelled { order: id, account, market, reason, quantity, released });
@@ -699,7 +599,7 @@ impl Matcher {
         let released = Amount(before.0 - order.hold(&traded, &market.spec).0);
         market.side_mut(order.side).shrink(order.level, less);
         let (account, side, quantity) = (order.account, order.side, order.remaining);
-        let asset = if side == Side::Buy { market.spec.quote } else { market.spec.base };
+        let asset = market.spec.held_asset(side);
         sink.settle(Settlement::Release { account, asset, amount: released, order_done: false });
         let (order, market) = (order.id, order.market);
         sink.emit(Event::OrderReduced { order, account, market, quantity, released });
@@ -720,18 +620,21 @@ impl Matcher {
         market_mut(&mut self.markets, market).side_mut(side).unlink(&mut self.orders, slot);
         let terms = OrderTerms { held: hold, ..*terms };
         let mut taker = Taker::new(id, account, side, price, quantity, &terms);
-        let stopped = self.match_limit(market, &mut taker, sink);
+        let is_open = self.is_open(market);
+        let market = market_mut(&mut self.markets, market);
+        let stopped =
+            if is_open { match_limit(market, &mut self.orders, &mut taker, sink) } else { Stopped::NothingToTrade };
         if taker.remaining.is_zero() {
             self.orders.remove(slot);
         } else if stopped == Stopped::OwnOrder {
             self.orders.remove(slot);
-            self.cancel_taker(market, &taker, CancelReason::SelfTrade, sink);
+            cancel_taker(&market.spec, &taker, CancelReason::SelfTrade, sink);
         } else {
             let order = self.orders.get_mut(slot);
             (order.price, order.remaining) = (price, taker.remaining);
             (order.maker_rate, order.taker_rate) = (terms.maker_rate, terms.taker_rate);
             self.orders.set_traded(slot, &Traded::as_taker(taker.notional));
-            market_mut(&mut self.markets, market).side_mut(side).append(&mut self.orders, slot);
+            market.side_mut(side).append(&mut self.orders, slot);
         }
     }
 }
@@ -744,184 +647,27 @@ enum Replacing {
     Renewal { old: Amount, new: Amount },
 }
 
-impl Taker {
-    #[inline]
-    const fn new(
-        id: OrderId,
-        account: AccountId,
-        side: Side,
-        limit: Price,
-        quantity: Quantity,
-        terms: &OrderTerms,
-    ) -> Self {
-        let OrderTerms { held, maker_rate, taker_rate } = *terms;
-        Self { id, account, side, limit, remaining: quantity, notional: 0, maker_rate, taker_rate, hold: held.0 }
-    }
-
-    /// What a limit buy must hold for what is left of it.
-    #[inline]
-    fn required(&self, spec: &MarketSpec) -> u64 {
-        if self.remaining.is_zero() {
-            return 0;
-        }
-        let notional = spec.notional(self.limit, self.remaining).expect("risk checked the whole order's notional").0;
-        let hold_rate = MarketSpec::hold_rate(self.maker_rate, self.taker_rate);
-        let charged = if self.taker_rate.0 > 0 { self.taker_rate.fee_floor(Amount(self.notional)) } else { 0 };
-        notional + hold_rate.fee_floor(Amount(self.notional + notional)) - charged
-    }
-
-    /// The most lots at `price` that, with their fee, fit what is left of a market buy's budget.
-    fn affordable(&self, spec: &MarketSpec, price: Price) -> Quantity {
-        let lot = u128::from(price.0) * u128::from(spec.tick_value.0);
-        let budget = u128::from(self.hold);
-        let rate = self.taker_rate.max(FeeRate(0));
-        let charged = rate.fee_floor(Amount(self.notional));
-        let fits = |quantity: u128| {
-            let notional = quantity * lot;
-            // A notional above the budget is out of the question, so the sum below stays in range.
-            notional <= budget && {
-                let fee = rate.fee_floor(Amount(self.notional + notional as u64)) - charged;
-                notional + u128::from(fee) <= budget
-            }
-        };
-        let denominator = u128::from(crate::types::FEE_RATE_DENOMINATOR);
-        // Without rounding; rounding shifts it by no more than a minor unit or two.
-        let mut quantity = budget * denominator / (denominator + rate.0.unsigned_abs() as u128) / lot;
-        while quantity > 0 && !fits(quantity) {
-            quantity -= 1;
-        }
-        while fits(quantity + 1) {
-            quantity += 1;
-        }
-        Quantity(quantity as u64)
-    }
-}
-
-/// One fill of `quantity` between the taker and the oldest order of the opposite side's best level, which is in
-/// `slot`. `released` tells, given the taker after the fill and what it pays, how much of a buying taker's hold is
-/// free again.
-#[inline]
-#[allow(clippy::too_many_arguments, reason = "all that a fill touches")]
-fn fill(
-    spec: &MarketSpec,
-    opposite: &mut BookSide,
-    orders: &mut Orders,
-    slot: u32,
-    taker: &mut Taker,
-    quantity: Quantity,
-    taker_closes: bool,
-    released: impl FnOnce(&mut Taker, u64) -> Amount,
-    sink: &mut impl MatchSink,
-) {
-    let (maker, mut traded) = (orders.get(slot), orders.traded(slot));
-    let notional = spec.notional(maker.price, quantity).expect("an open order's notional was checked");
-    let base_amount = spec.base_amount(quantity).expect("an open order's quantity was checked");
-    let taker_due = taker.taker_rate.fee_floor(Amount(taker.notional + notional.0))
-        - taker.taker_rate.fee_floor(Amount(taker.notional));
-    let mut maker_due = maker.maker_rate.fee_floor(Amount(traded.maker_notional + notional.0))
-        - maker.maker_rate.fee_floor(Amount(traded.maker_notional));
-    let carried = traded.is_carried();
-    let hold_before = if carried && taker.side == Side::Sell { maker.hold(&traded, spec).0 } else { 0 };
-    if carried && maker.maker_rate.0 >= 0 {
-        let most = if taker.side == Side::Buy { notional.0 } else { u64::MAX };
-        maker_due = carry_over(maker_due, &mut traded.maker_carry, most);
-    }
-    let (taker_fee, maker_fee) = fees(taker.taker_rate, taker_due, maker.maker_rate, maker_due);
-
-    taker.notional += notional.0;
-    traded.maker_notional += notional.0;
-    let (maker_id, maker_account, price) = (maker.id, maker.account, maker.price);
-    let maker_remaining = Quantity(maker.remaining.0 - quantity.0);
-    let maker_closes = maker_remaining.is_zero();
-
-    let (buyer, seller, buyer_fee, seller_fee, buyer_done, seller_done, released) = match taker.side {
-        Side::Buy => {
-            let paid = notional.0 + taker_fee.max(0).unsigned_abs();
-            let released = released(taker, paid);
-            (taker.account, maker_account, taker_fee, maker_fee, taker_closes, maker_closes, released)
-        }
-        Side::Sell => {
-            // A resting buy trades at its own limit, so only its last fill leaves something: rounding, and the
-            // difference between the rate it held for and those it paid. One with carried fees may leave something earlier.
-            let released = if carried {
-                let mut after = maker.clone();
-                after.remaining = maker_remaining;
-                Amount(hold_before - notional.0 - maker_fee.max(0).unsigned_abs() - after.hold(&traded, spec).0)
-            } else if maker_closes {
-                let hold_rate = MarketSpec::hold_rate(maker.maker_rate, maker.taker_rate);
-                let notional = Amount(traded.taker_notional + traded.maker_notional);
-                Amount(hold_rate.fee_floor(notional) - maker.charged(&traded))
-            } else {
-                Amount::ZERO
-            };
-            (maker_account, taker.account, maker_fee, taker_fee, maker_closes, taker_closes, released)
-        }
-    };
-
-    if maker_closes {
-        opposite.unlink(orders, slot);
-        orders.remove(slot);
-    } else {
-        let maker = orders.get_mut(slot);
-        maker.remaining = maker_remaining;
-        opposite.shrink(maker.level, quantity);
-        orders.set_traded(slot, &traded);
-    }
-
-    sink.settle(Settlement::Fill {
-        market: spec.market,
-        buyer,
-        seller,
-        notional,
-        base_amount,
-        buyer_fee,
-        seller_fee,
-        released,
-        buyer_done,
-        seller_done,
-    });
-    sink.emit(Event::Filled {
-        taker: taker.id,
-        maker: maker_id,
-        taker_account: taker.account,
-        maker_account,
-        market: spec.market,
-        taker_side: taker.side,
-        price,
-        quantity,
-        maker_remaining,
-        taker_fee,
-        maker_fee,
-        released,
-    });
-}
-
-/// What is charged of `due`, at most `most`, by an order that was charged `carry` too much; counts it in the carry.
-pub(super) fn carry_over(due: u64, carry: &mut i64, most: u64) -> u64 {
-    let owed = i128::from(due) - i128::from(*carry);
-    let charge = u64::try_from(owed.max(0)).map_or(most, |owed| owed.min(most));
-    *carry = i64::try_from(i128::from(charge) - owed).expect("a carry is a few fees at most");
-    charge
-}
-
-/// What each side is charged (negative: is paid), given the magnitudes due at their rates.
-#[inline]
-pub(super) fn fees(taker_rate: FeeRate, taker_due: u64, maker_rate: FeeRate, maker_due: u64) -> (i64, i64) {
-    let signed = |due: u64| i64::try_from(due).expect("a fee is less than its notional");
-    match (taker_rate.0 < 0, maker_rate.0 < 0) {
-        (false, false) => (signed(taker_due), signed(maker_due)),
-        (false, true) => (signed(taker_due), -signed(maker_due.min(taker_due))),
-        (true, false) => (-signed(taker_due.min(maker_due)), signed(maker_due)),
-        (true, true) => (0, 0),
-    }
-}
-
 #[inline]
 pub(super) fn market_mut(markets: &mut [Option<Market>], market: MarketId) -> &mut Market {
     markets[usize::from(market.0)].as_mut().expect("risk knows the market")
 }
 
+/// Declines an order that risk has passed.
+#[cold]
+fn refuse_order(
+    account: AccountId,
+    asset: AssetId,
+    terms: &OrderTerms,
+    reason: RejectReason,
+    command: &Command,
+    sink: &mut impl MatchSink,
+) {
+    sink.settle(Settlement::Release { account, asset, amount: terms.held, order_done: true });
+    sink.emit(refused(reason, command));
+}
+
 /// The event that declines a command.
+#[cold]
 pub(super) fn refused(reason: RejectReason, command: &Command) -> Event {
     let none = (AccountId(0), ClientOrderId(0), 0);
     let (account, client_order_id, subject) = match *command {

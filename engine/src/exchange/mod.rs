@@ -13,6 +13,7 @@ mod ledger;
 mod levels;
 mod look_ahead;
 mod matcher;
+mod matching;
 mod mirror;
 mod orders;
 mod payout_rules;

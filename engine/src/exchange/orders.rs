@@ -4,15 +4,16 @@
 //! recovery leaves. A slot is linked into two lists at once: its price level's queue (kept by [`book`](super::book)) and
 //! its owner's orders (kept here).
 
-use std::{collections::BTreeMap, hash::BuildHasher as _};
+use std::{collections::BTreeMap, hash::BuildHasher as _, hint::select_unpredictable};
 
 use foldhash::fast::FixedState;
 
 use super::{slab::Slab, slot_index::SlotIndex};
 use crate::types::{AccountId, Amount, ClientOrderId, FeeRate, MarketId, MarketSpec, OrderId, Price, Quantity, Side};
 
-/// No slot, no level.
-pub(super) const NONE: u32 = u32::MAX;
+/// No order: the slot of one that nobody reads, so that links may be written without asking whether there is a neighbour.
+/// Where a list ends is all but random, and a branch on it is mispredicted.
+pub(super) const NONE: u32 = 0;
 
 /// Most orders that can be open at once: every slot number but [`NONE`].
 pub(super) const OPEN_ORDERS_MAX: usize = u32::MAX as usize - 1;
@@ -106,7 +107,7 @@ impl Order {
             price,
             remaining,
             account,
-            level: NONE,
+            level: 0,
             older: NONE,
             newer: NONE,
             account_next: NONE,
@@ -125,6 +126,12 @@ impl Order {
         self.flags & POST_ONLY != 0
     }
 
+    /// Whether a recovery left it with carries.
+    #[inline]
+    pub(super) const fn is_carried(&self) -> bool {
+        self.flags & CARRIED != 0
+    }
+
     /// What is held for it, given what it has traded: base for a sell, quote for a buy.
     #[inline]
     pub(super) fn hold(&self, traded: &Traded, spec: &MarketSpec) -> Amount {
@@ -137,6 +144,19 @@ impl Order {
                 let notional_before = traded.taker_notional + traded.maker_notional;
                 let fee = hold_rate.fee_floor(Amount(notional_before + notional.0));
                 Amount(notional.0 + fee - self.charged(traded) + traded.owed_by_carries())
+            }
+        }
+    }
+
+    /// What is held for it before it has traded.
+    #[inline]
+    fn hold_of_whole(&self, spec: &MarketSpec) -> Amount {
+        match self.side {
+            Side::Sell => spec.base_amount(self.remaining).expect("an open order's quantity was checked"),
+            Side::Buy => {
+                let notional = spec.notional(self.price, self.remaining).expect("an open order's notional was checked");
+                let hold_rate = MarketSpec::hold_rate(self.maker_rate, self.taker_rate);
+                Amount(notional.0 + hold_rate.fee_floor(notional))
             }
         }
     }
@@ -184,11 +204,17 @@ pub(super) struct Orders {
     first_of_account: Vec<Option<Page>>,
 }
 
+/// What is in the slot [`NONE`].
+const NOBODY: Order = {
+    let (side, zero) = (Side::Buy, FeeRate(0));
+    Order::new(OrderId(0), ClientOrderId(0), AccountId(0), MarketId(0), side, false, Price(0), Quantity(0), zero, zero)
+};
+
 impl Default for Orders {
     fn default() -> Self {
         Self {
-            slots: Slab::default(),
-            notionals: Slab::default(),
+            slots: Slab::of(NOBODY),
+            notionals: Slab::of(Notionals::default()),
             carries: BTreeMap::new(),
             free: NONE,
             open: 0,
@@ -219,8 +245,8 @@ impl Orders {
 
     /// Makes room for so many orders in all.
     pub(super) fn reserve(&mut self, orders: usize) {
-        self.slots.reserve(orders);
-        self.notionals.reserve(orders);
+        self.slots.reserve(orders + 1);
+        self.notionals.reserve(orders + 1);
         self.by_id.reserve(orders);
         self.by_client_order_id.reserve(orders);
     }
@@ -278,13 +304,23 @@ impl Orders {
     /// What is held for the order in a slot.
     #[inline]
     pub(super) fn hold(&self, slot: u32, spec: &MarketSpec) -> Amount {
-        self.get(slot).hold(&self.traded(slot), spec)
+        let order = self.get(slot);
+        if order.flags & (HAS_TRADED | CARRIED) == 0 {
+            order.hold_of_whole(spec)
+        } else {
+            self.hold_of_traded(order, slot, spec)
+        }
+    }
+
+    #[inline(never)]
+    fn hold_of_traded(&self, order: &Order, slot: u32, spec: &MarketSpec) -> Amount {
+        order.hold(&self.traded_before(slot, order.flags), spec)
     }
 
     /// The slot of the order with this id.
     #[inline]
     pub(super) fn find(&self, id: OrderId) -> Option<u32> {
-        self.by_id.find(self.hash_of_id(id), |slot| self.get(slot).id == id)
+        self.by_id.find(hash_of_id(id), |slot| self.get(slot).id == id)
     }
 
     /// The slot of the account's order of that name; a name of 0 names none.
@@ -300,35 +336,41 @@ impl Orders {
     }
 
     /// Takes in an order, whose id and name no other one has.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&mut self, mut order: Order) -> u32 {
-        let slot = if self.free == NONE { self.slots.len() } else { self.free };
-        assert!(slot != NONE, "the number of open orders was checked");
-        self.by_id.insert(self.hash_of_id(order.id), slot);
+        let slot = self.take_slot();
+        self.by_id.insert(hash_of_id(order.id), slot);
         if order.client_order_id.0 != 0 {
             let hash = self.hash_of_name(order.account, order.client_order_id);
             self.by_client_order_id.insert(hash, slot);
         }
-        let first = self.first_of_account_mut(order.account);
-        let next = std::mem::replace(first, slot);
+        let next = std::mem::replace(self.first_of_account_mut(order.account), slot);
         (order.account_next, order.account_previous) = (next, NONE);
-        if next != NONE {
-            self.slots.get_mut(next).account_previous = slot;
-        }
-        if self.free == NONE {
-            self.slots.push(order);
-            self.notionals.push(Notionals::default());
-        } else {
-            let vacant = self.slots.get_mut(slot);
-            self.free = vacant.newer;
-            *vacant = order;
-        }
+        self.slots.get_mut(next).account_previous = slot;
+        *self.slots.get_mut(slot) = order;
         self.open += 1;
         slot
     }
 
-    /// Lets an order go that is in no level's queue any more.
     #[inline]
+    fn take_slot(&mut self) -> u32 {
+        let slot = self.free;
+        if slot == NONE {
+            return self.add_slot();
+        }
+        self.free = self.slots.get(slot).newer;
+        slot
+    }
+
+    #[inline(never)]
+    fn add_slot(&mut self) -> u32 {
+        assert!(self.len() < OPEN_ORDERS_MAX, "the number of open orders was checked");
+        self.notionals.push(Notionals::default());
+        self.slots.push(NOBODY)
+    }
+
+    /// Lets an order go that is in no level's queue any more.
+    #[inline(always)]
     pub(super) fn remove(&mut self, slot: u32) {
         let order = self.slots.get_mut(slot);
         let (id, name, account) = (order.id, order.client_order_id, order.account);
@@ -337,18 +379,14 @@ impl Orders {
         if order.flags & CARRIED != 0 {
             self.carries.remove(&slot);
         }
-        self.by_id.remove(self.hash_of_id(id), slot);
+        self.by_id.remove(hash_of_id(id), slot);
         if name.0 != 0 {
             self.by_client_order_id.remove(self.hash_of_name(account, name), slot);
         }
-        if next != NONE {
-            self.slots.get_mut(next).account_previous = previous;
-        }
-        if previous == NONE {
-            *self.first_of_account_mut(account) = next;
-        } else {
-            self.slots.get_mut(previous).account_next = next;
-        }
+        self.slots.get_mut(next).account_previous = previous;
+        self.slots.get_mut(previous).account_next = next;
+        let first = self.first_of_account_mut(account);
+        *first = select_unpredictable(previous == NONE, next, *first);
         self.open -= 1;
     }
 
@@ -370,7 +408,7 @@ impl Orders {
     /// The slot of the order with this id, most likely: without a look at the order.
     #[inline]
     pub(super) fn guess(&self, id: OrderId) -> Option<u32> {
-        self.by_id.find(self.hash_of_id(id), |_| true)
+        self.by_id.find(hash_of_id(id), |_| true)
     }
 
     /// The slot of the account's order of that name, most likely.
@@ -382,7 +420,7 @@ impl Orders {
     /// Asks for where this id is looked up.
     #[inline]
     pub(super) fn prefetch_id(&self, id: OrderId) {
-        self.by_id.prefetch(self.hash_of_id(id));
+        self.by_id.prefetch(hash_of_id(id));
     }
 
     /// Asks for where this name is looked up.
@@ -438,11 +476,6 @@ impl Orders {
     }
 
     #[inline]
-    fn hash_of_id(&self, id: OrderId) -> u64 {
-        self.hasher.hash_one(id.0)
-    }
-
-    #[inline]
     fn hash_of_name(&self, account: AccountId, name: ClientOrderId) -> u64 {
         self.hasher.hash_one((account.0, name.0))
     }
@@ -456,4 +489,11 @@ impl Orders {
         let page = self.first_of_account[page].get_or_insert_with(|| Box::new([NONE; PAGE_ACCOUNTS]));
         &mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)]
     }
+}
+
+/// Ids are sequences, which nobody chooses: multiples of the golden ratio spread any run of them evenly (D. E. Knuth, The Art
+/// of Computer Programming, volume 3, section 6.4).
+#[inline]
+const fn hash_of_id(id: OrderId) -> u64 {
+    id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -277,7 +277,7 @@ impl Busting {
     pub fn begin(exchange: &Exchange) -> Self {
         let mut risk = exchange.risk.clone();
         for market in exchange.matcher.markets() {
-            for (side, asset) in [(&market.bids, market.spec.quote), (&market.asks, market.spec.base)] {
+            for (side, asset) in [(market.bids(), market.spec.quote), (market.asks(), market.spec.base)] {
                 for slot in side.slots_in_turn(exchange.matcher.orders()) {
                     let account = exchange.matcher.orders().get(slot).account;
                     risk.ledger.release(account, asset, exchange.matcher.orders().hold(slot, &market.spec));
@@ -500,7 +500,7 @@ impl Busting {
         risk.ledger.forget_open_orders();
         let mut open: BTreeMap<OrderId, u32> = BTreeMap::new();
         for market in parent.matcher.markets() {
-            for side in [&market.bids, &market.asks] {
+            for side in [market.bids(), market.asks()] {
                 open.extend(side.slots_in_turn(parent.matcher.orders()).map(|slot| {
                     let order = parent.matcher.orders().get(slot);
                     (order.id, slot)

@@ -22,6 +22,11 @@ impl<T: Clone> Clone for Slab<T> {
 }
 
 impl<T> Slab<T> {
+    /// A list of one item, its number 0.
+    pub(super) fn of(item: T) -> Self {
+        Self { items: vec![item] }
+    }
+
     /// How many there are.
     #[inline]
     pub(super) const fn len(&self) -> u32 {

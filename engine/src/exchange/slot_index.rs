@@ -23,6 +23,8 @@ struct Entry {
 pub(super) struct SlotIndex {
     /// A power of two of them, at most seven of ten taken; of a small table half.
     entries: Box<[Entry]>,
+    /// How many bits of a tag do not tell where it belongs.
+    shift: u32,
     taken: usize,
 }
 
@@ -30,13 +32,13 @@ impl Clone for SlotIndex {
     fn clone(&self) -> Self {
         let mut entries = vacant_entries(self.entries.len());
         entries.copy_from_slice(&self.entries);
-        Self { entries, taken: self.taken }
+        Self { entries, shift: self.shift, taken: self.taken }
     }
 }
 
 impl Default for SlotIndex {
     fn default() -> Self {
-        Self { entries: Box::new([VACANT; ENTRIES_MIN]), taken: 0 }
+        Self { entries: Box::new([VACANT; ENTRIES_MIN]), shift: shift_of(ENTRIES_MIN), taken: 0 }
     }
 }
 
@@ -59,7 +61,7 @@ impl SlotIndex {
     }
 
     /// Adds a slot that is not there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&mut self, hash: u64, slot: u32) {
         if self.taken >= self.taken_max() {
             self.grow();
@@ -69,7 +71,7 @@ impl SlotIndex {
     }
 
     /// Takes out a slot that is there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove(&mut self, hash: u64, slot: u32) {
         let mut vacant = self.home(tag_of(hash));
         while self.entries[vacant].slot != slot {
@@ -127,19 +129,21 @@ impl SlotIndex {
     #[cold]
     fn grow(&mut self) {
         let larger = vacant_entries(self.entries.len() * 2);
+        self.shift = shift_of(larger.len());
         let entries = std::mem::replace(&mut self.entries, larger);
         entries.iter().filter(|entry| entry.slot != NONE).for_each(|entry| self.put(*entry));
     }
 
     /// Where an entry belongs: the tag's upper bits, as many as number the entries.
     #[inline]
-    fn home(&self, tag: u32) -> usize {
-        ((u64::from(tag) * self.entries.len() as u64) >> 32) as usize
+    const fn home(&self, tag: u32) -> usize {
+        // Fewer than 32 bits: there are at least two entries.
+        tag.wrapping_shr(self.shift) as usize
     }
 
     #[inline]
     fn next(&self, place: usize) -> usize {
-        (place + 1) & (self.entries.len() - 1)
+        place.wrapping_add(1) & (self.entries.len() - 1)
     }
 }
 
@@ -148,6 +152,11 @@ fn vacant_entries(count: usize) -> Box<[Entry]> {
     ringbuf::advise_huge_pages(entries.spare_capacity_mut());
     entries.resize(count, VACANT);
     entries.into()
+}
+
+/// All bits of a tag but as many as number the entries.
+const fn shift_of(entries: usize) -> u32 {
+    u32::BITS - entries.ilog2()
 }
 
 #[inline]
@@ -171,7 +180,7 @@ mod tests {
             (state >> 33) % below
         };
         for round in 0..60_000 {
-            let slot = random(if round % 20_000 < 10_000 { 2_000 } else { 40 }) as u32;
+            let slot = 1 + random(if round % 20_000 < 10_000 { 2_000 } else { 40 }) as u32;
             if let Some(hash) = map.remove(&slot) {
                 index.remove(hash, slot);
             } else {
@@ -179,7 +188,7 @@ mod tests {
                 map.insert(slot, hash);
                 index.insert(hash, slot);
             }
-            let asked = random(2_000) as u32;
+            let asked = 1 + random(2_000) as u32;
             let hash = map.get(&asked).copied();
             let found = index.find(hash.unwrap_or(u64::MAX), |slot| slot == asked);
             assert_eq!(found, hash.map(|_| asked));

@@ -113,7 +113,7 @@ impl Canonical<'_> {
         }
         let mut carried: Vec<_> = matcher
             .markets()
-            .flat_map(|market| [&market.bids, &market.asks])
+            .flat_map(|market| [market.bids(), market.asks()])
             .flat_map(|side| side.slots_in_turn(matcher.orders()))
             .map(|slot| (matcher.orders().get(slot).id, matcher.orders().traded(slot)))
             .filter(|(_, traded)| traded.is_carried())
@@ -207,7 +207,7 @@ impl Exchange {
         }
 
         for market in matcher.markets() {
-            for side in [&market.bids, &market.asks] {
+            for side in [market.bids(), market.asks()] {
                 out.length(side.slots_in_turn(matcher.orders()).count());
                 for slot in side.slots_in_turn(matcher.orders()) {
                     let (order, traded) = (matcher.orders().get(slot), matcher.orders().traded(slot));
@@ -258,7 +258,7 @@ impl Exchange {
         let mut queued = 0;
         for market in self.matcher.markets() {
             let name = market.spec.market;
-            for (side, asset) in [(&market.bids, market.spec.quote), (&market.asks, market.spec.base)] {
+            for (side, asset) in [(market.bids(), market.spec.quote), (market.asks(), market.spec.base)] {
                 queued += side.check(self.matcher.orders()).map_err(|error| format!("{name}: {error}"))?;
                 for slot in side.slots_in_turn(self.matcher.orders()) {
                     let order = self.matcher.orders().get(slot);
@@ -266,7 +266,7 @@ impl Exchange {
                     needs.count_open_order(order.account)?;
                 }
             }
-            if let (Some(bid), Some(ask)) = (market.bids.best(), market.asks.best())
+            if let (Some(bid), Some(ask)) = (market.bids().best(), market.asks().best())
                 && bid.price >= ask.price
                 && self.matcher.is_open(name)
             {

@@ -102,16 +102,16 @@ impl Matcher {
         Some(BookView {
             market,
             status: found.status.stricter(self.global_status()),
-            bids: view(&found.bids),
-            asks: view(&found.asks),
+            bids: view(found.bids()),
+            asks: view(found.asks()),
         })
     }
 
     /// The open orders of one side of a market in the order in which they would trade.
     pub fn queue(&self, market: MarketId, side: Side) -> impl Iterator<Item = OrderView> {
         let side = self.market(market).map(|market| match side {
-            Side::Buy => &market.bids,
-            Side::Sell => &market.asks,
+            Side::Buy => market.bids(),
+            Side::Sell => market.asks(),
         });
         side.into_iter().flat_map(|side| in_turn(side, self.orders()).map(OrderView::from))
     }

@@ -103,6 +103,16 @@ impl FeeRate {
         }
     }
 
+    /// By how much the magnitude of the fee grows when `notional` is added to what it is on.
+    #[must_use]
+    #[inline]
+    pub const fn fee_on_top(self, before: u64, notional: Amount) -> u64 {
+        if self.0 == 0 {
+            return 0;
+        }
+        self.fee_floor(Amount(before + notional.0)) - self.fee_floor(Amount(before))
+    }
+
     /// Whether the rate is one that a market may have.
     #[must_use]
     pub const fn is_in_range(self) -> bool {

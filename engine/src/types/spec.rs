@@ -133,6 +133,16 @@ impl MarketSpec {
         (amount <= AMOUNT_MAX).then_some(Amount(amount))
     }
 
+    /// What is held for an order of this side: quote for a buy, base for a sell.
+    #[must_use]
+    #[inline]
+    pub const fn held_asset(&self, side: Side) -> AssetId {
+        match side {
+            Side::Buy => self.quote,
+            Side::Sell => self.base,
+        }
+    }
+
     /// The higher of the two rates, or zero when both are rebates or nothing.
     #[must_use]
     #[inline]
@@ -198,6 +208,15 @@ small_enum! {
         FillOrKill = 2 "fok",
         /// Post only: refused if any of it would trade at once.
         PostOnly = 3 "post-only",
+    }
+}
+
+impl LimitType {
+    /// Whether the part that does not trade at once stands on the book.
+    #[must_use]
+    #[inline]
+    pub const fn may_rest(self) -> bool {
+        matches!(self, Self::GoodTillCancel | Self::PostOnly)
     }
 }
 
