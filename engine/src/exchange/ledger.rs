@@ -4,7 +4,7 @@
 //! here decides whether a movement is allowed: a movement that is not covered is a broken invariant and panics.
 //! Owned by risk alone.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, hint::select_unpredictable};
 
 use super::slab::Slab;
 use crate::types::{AccountId, Amount, AssetId};
@@ -64,6 +64,9 @@ const SUSPENDED: u8 = 2;
 /// It owes something; what, is told by the ledger's debts.
 const OWES: u8 = 4;
 
+/// Which asset a balance is of that is not there.
+const NO_ASSET: AssetId = AssetId(u16::MAX);
+
 const VACANT: Account = Account {
     available: [0; INLINE],
     held: [0; INLINE],
@@ -71,7 +74,7 @@ const VACANT: Account = Account {
     market_groups: 0,
     open_orders_max: 0,
     chunk: 0,
-    assets: [AssetId(0); INLINE],
+    assets: [NO_ASSET; INLINE],
     entries: 0,
     chunk_class: 0,
     flags: 0,
@@ -107,7 +110,34 @@ impl Account {
     /// Which of the balances in the record is of this asset.
     #[inline]
     fn inline_place(&self, asset: AssetId) -> Option<usize> {
-        (0..INLINE).find(|&place| self.assets[place] == asset && place < usize::from(self.entries))
+        // Without a branch on which of the two it is, as that is all but random.
+        let place = usize::from(self.assets[1] == asset);
+        (self.assets[place] == asset).then_some(place)
+    }
+
+    /// An order of the account that is on its way or open, in a market of this group.
+    #[inline]
+    pub(super) fn order_begins(&mut self, sequence: u64, market_group: usize) {
+        self.in_flight_until = sequence;
+        self.open_orders_max += 1;
+        self.market_groups |= 1 << market_group;
+    }
+
+    /// An order of the account is closed.
+    #[inline]
+    fn order_ends(&mut self) {
+        self.open_orders_max = self.open_orders_max.checked_sub(1).expect("an order closes once");
+        self.market_groups = select_unpredictable(self.open_orders_max == 0, 0, self.market_groups);
+    }
+
+    /// If the balance is in this record and what is available covers `amount`, makes it held; else changes nothing.
+    #[inline]
+    pub(super) fn try_hold(&mut self, asset: AssetId, amount: Amount) -> bool {
+        let Some(place) = self.inline_place(asset) else { return false };
+        let Some(left) = self.available[place].checked_sub(amount.0) else { return false };
+        self.available[place] = left;
+        add(&mut self.held[place], amount.0);
+        true
     }
 
     /// Where in the arena the other balances are.
@@ -386,10 +416,55 @@ impl Ledger {
         add(available, amount.0);
     }
 
+    /// Held becomes available, and if `done`, an order is closed by it.
+    #[inline]
+    pub(super) fn release_for_order(&mut self, account: AccountId, asset: AssetId, amount: Amount, done: bool) {
+        let record = self.account_mut(account).expect("the owner of an order exists");
+        if done {
+            record.order_ends();
+        }
+        if let Some(place) = record.inline_place(asset) {
+            take(&mut record.held[place], amount.0);
+            add(&mut record.available[place], amount.0);
+        } else if !amount.is_zero() {
+            self.release(account, asset, amount);
+        }
+    }
+
+    /// One account's part in a fill: `spent` of the one asset leaves held, of which `released` becomes available too, and
+    /// of the other asset `gained` is new in available. `back` is a rebate in the asset that was spent. If `done`, its
+    /// order is closed by it.
+    #[inline]
+    #[allow(clippy::too_many_arguments, reason = "all that a fill moves")]
+    pub(super) fn trade(
+        &mut self,
+        account: AccountId,
+        spent_asset: AssetId,
+        spent: u64,
+        released: u64,
+        back: u64,
+        gained_asset: AssetId,
+        gained: u64,
+        done: bool,
+    ) {
+        let record = self.account_mut(account).expect("the owner of an order exists");
+        if done {
+            record.order_ends();
+        }
+        if let (Some(from), Some(to)) = (record.inline_place(spent_asset), record.inline_place(gained_asset)) {
+            take(&mut record.held[from], spent + released);
+            add(&mut record.available[from], released + back);
+            add(&mut record.available[to], gained);
+        } else {
+            self.settle(account, spent_asset, spent, released, back);
+            self.settle(account, gained_asset, 0, 0, gained);
+        }
+    }
+
     /// Applies changes to one balance: `spent` leaves held, `released` moves from held to available, `gained` is
     /// new in available.
-    #[inline]
-    pub(super) fn settle(&mut self, account: AccountId, asset: AssetId, spent: u64, released: u64, gained: u64) {
+    #[inline(never)]
+    fn settle(&mut self, account: AccountId, asset: AssetId, spent: u64, released: u64, gained: u64) {
         let (available, held) = self.balance_mut(account, asset);
         take(held, spent + released);
         add(available, released + gained);

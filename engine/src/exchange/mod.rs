@@ -86,12 +86,12 @@ struct Direct<'a, Events> {
 }
 
 impl<Events: EventSink> MatchSink for Direct<'_, Events> {
-    #[inline]
+    #[inline(always)]
     fn emit(&mut self, event: Event) {
         self.events.emit(event);
     }
 
-    #[inline]
+    #[inline(always)]
     fn settle(&mut self, settlement: Settlement) {
         self.risk.settle(&settlement);
     }

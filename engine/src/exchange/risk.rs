@@ -170,7 +170,7 @@ pub struct Risk {
     /// The last sequence passed on to the matcher.
     passed_on: Sequence,
     /// By market number modulo 64: the last command that may change the accounts with orders there.
-    market_group_until: Vec<u64>,
+    market_group_until: Box<[u64; MARKET_GROUPS]>,
 }
 
 const MARKET_GROUPS: usize = 64;
@@ -198,7 +198,7 @@ impl Default for Risk {
             outstanding: Vec::new(),
             settled: Sequence(0),
             passed_on: Sequence(0),
-            market_group_until: vec![0; MARKET_GROUPS],
+            market_group_until: Box::new([0; MARKET_GROUPS]),
         }
     }
 }
@@ -212,17 +212,52 @@ impl Risk {
         if self.next_timer <= time {
             self.fire_timers(time);
         }
-        let decision = match self.try_decide(sequence, time, command) {
-            Ok(decision) => decision,
-            Err(Refusal::Exact(reason)) => Decision::Refuse(reason),
-            Err(Refusal::WaitUntil(until)) => return Decision::Wait { until },
-        };
-        self.passed_on = sequence;
-        decision
+        match *command {
+            Command::PlaceLimit { account, market, side, price, quantity, .. } => {
+                match self.place_limit(sequence, account, market, side, price, quantity) {
+                    Ok(terms) => {
+                        self.passed_on = sequence;
+                        Decision::Order(terms)
+                    }
+                    Err(refusal) => self.refuse(sequence, refusal),
+                }
+            }
+            Command::CancelOrder { account, .. } => match self.ledger.account_mut(account) {
+                Some(record) => {
+                    record.in_flight_until = sequence.0;
+                    self.passed_on = sequence;
+                    Decision::Forward
+                }
+                None => self.refuse(sequence, Refusal::Exact(RejectReason::UnknownAccount)),
+            },
+            _ => self.decide_other(sequence, time, command),
+        }
+    }
+
+    #[inline(never)]
+    fn decide_other(&mut self, sequence: Sequence, time: Timestamp, command: &Command) -> Decision {
+        match self.try_decide(sequence, time, command) {
+            Ok(decision) => {
+                self.passed_on = sequence;
+                decision
+            }
+            Err(refusal) => self.refuse(sequence, refusal),
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, sequence: Sequence, refusal: Refusal) -> Decision {
+        match refusal {
+            Refusal::WaitUntil(until) => Decision::Wait { until },
+            Refusal::Exact(reason) => {
+                self.passed_on = sequence;
+                Decision::Refuse(reason)
+            }
+        }
     }
 
     /// Takes what the matcher reports.
-    #[inline]
+    #[inline(always)]
     pub fn settle(&mut self, settlement: &Settlement) {
         match *settlement {
             Settlement::Fill {
@@ -237,29 +272,17 @@ impl Risk {
                 buyer_done,
                 seller_done,
             } => {
-                let spec = self.markets[usize::from(market.0)].expect("a fill happens on a market");
+                let spec = self.markets[usize::from(market.0)].as_ref().expect("a fill happens on a market");
                 let (quote, base) = (spec.quote, spec.base);
                 let (buyer_charge, buyer_rebate) = charge_and_rebate(buyer_fee);
                 let (seller_charge, seller_rebate) = charge_and_rebate(seller_fee);
-                self.ledger.settle(buyer, quote, notional.0 + buyer_charge, released.0, buyer_rebate);
-                self.ledger.settle(buyer, base, 0, 0, base_amount.0);
-                self.ledger.settle(seller, base, base_amount.0, 0, 0);
-                self.ledger.settle(seller, quote, 0, 0, notional.0 - seller_charge + seller_rebate);
+                let (paid, received) = (notional.0 + buyer_charge, notional.0 - seller_charge + seller_rebate);
+                self.ledger.trade(buyer, quote, paid, released.0, buyer_rebate, base, base_amount.0, buyer_done);
+                self.ledger.trade(seller, base, base_amount.0, 0, 0, quote, received, seller_done);
                 self.ledger.earn_fees(quote, buyer_fee + seller_fee);
-                if buyer_done {
-                    self.order_done(buyer);
-                }
-                if seller_done {
-                    self.order_done(seller);
-                }
             }
             Settlement::Release { account, asset, amount, order_done } => {
-                if !amount.is_zero() {
-                    self.ledger.release(account, asset, amount);
-                }
-                if order_done {
-                    self.order_done(account);
-                }
+                self.ledger.release_for_order(account, asset, amount, order_done);
             }
         }
     }
@@ -397,26 +420,21 @@ impl Risk {
     fn try_decide(&mut self, sequence: Sequence, time: Timestamp, command: &Command) -> Result<Decision, Refusal> {
         match *command {
             Command::PlaceLimit { account, market, side, price, quantity, .. } => {
-                self.active_account(account)?;
-                let spec = *self.market(market)?;
-                let worst_case = limit_worst_case(&spec, price, quantity)?;
-                let (asset, held) = match side {
-                    Side::Buy => (spec.quote, worst_case),
-                    Side::Sell => (spec.base, base_amount(&spec, quantity)?),
-                };
-                self.place(sequence, account, &spec, asset, held)
+                Ok(Decision::Order(self.place_limit(sequence, account, market, side, price, quantity)?))
             }
             Command::PlaceMarketBuy { account, market, budget, .. } => {
                 self.active_account(account)?;
                 let spec = *self.market(market)?;
                 check_amount(budget)?;
-                self.place(sequence, account, &spec, spec.quote, budget)
+                let terms = OrderTerms { held: budget, maker_rate: spec.maker_rate, taker_rate: spec.taker_rate };
+                Ok(Decision::Order(self.place(sequence, account, market, spec.quote, terms)?))
             }
             Command::PlaceMarketSell { account, market, quantity, .. } => {
                 self.active_account(account)?;
                 let spec = *self.market(market)?;
                 let held = base_amount(&spec, quantity)?;
-                self.place(sequence, account, &spec, spec.base, held)
+                let terms = OrderTerms { held, maker_rate: spec.maker_rate, taker_rate: spec.taker_rate };
+                Ok(Decision::Order(self.place(sequence, account, market, spec.base, terms)?))
             }
             Command::CancelOrder { account, .. } | Command::CancelByClientOrderId { account, .. } => {
                 self.existing_account(account)?.in_flight_until = sequence.0;
@@ -431,12 +449,8 @@ impl Risk {
             Command::ReplaceOrder { account, market, side, price, quantity, .. } => {
                 self.active_account(account)?;
                 let spec = *self.market(market)?;
-                let worst_case = limit_worst_case(&spec, price, quantity)?;
-                let (asset, held) = match side {
-                    Side::Buy => (spec.quote, worst_case),
-                    Side::Sell => (spec.base, base_amount(&spec, quantity)?),
-                };
-                self.replace(sequence, account, &spec, asset, held)
+                let held = limit_hold(&spec, side, price, quantity)?;
+                self.replace(sequence, account, &spec, spec.held_asset(side), held)
             }
             Command::CancelAllOfAccount { account } => {
                 self.existing_account(account)?.in_flight_until = sequence.0;
@@ -626,30 +640,55 @@ impl Risk {
         }
     }
 
+    /// Holds a limit order's worst case, or says why not.
+    #[inline(always)]
+    fn place_limit(
+        &mut self,
+        sequence: Sequence,
+        account: AccountId,
+        market: MarketId,
+        side: Side,
+        price: Price,
+        quantity: Quantity,
+    ) -> Result<OrderTerms, Refusal> {
+        let Some(record) = self.ledger.account_mut(account) else {
+            return Err(Refusal::Exact(RejectReason::UnknownAccount));
+        };
+        check_active(record)?;
+        let Some(Some(spec)) = self.markets.get(usize::from(market.0)) else {
+            return Err(Refusal::Exact(RejectReason::UnknownMarket));
+        };
+        let (asset, held) = (spec.held_asset(side), limit_hold(spec, side, price, quantity)?);
+        let terms = OrderTerms { held, maker_rate: spec.maker_rate, taker_rate: spec.taker_rate };
+        if record.try_hold(asset, held) {
+            let group = market_group(market);
+            record.order_begins(sequence.0, group);
+            self.market_group_until[group] = sequence.0;
+            return Ok(terms);
+        }
+        self.place(sequence, account, market, asset, terms)
+    }
+
     /// Holds an order's worst case, or says why not.
-    #[inline]
     fn place(
         &mut self,
         sequence: Sequence,
         account: AccountId,
-        spec: &MarketSpec,
+        market: MarketId,
         asset: AssetId,
-        held: Amount,
-    ) -> Result<Decision, Refusal> {
-        if self.ledger.try_hold(account, asset, held).is_err() {
-            return Err(if self.can_never_cover(account, asset, held) {
+        terms: OrderTerms,
+    ) -> Result<OrderTerms, Refusal> {
+        if self.ledger.try_hold(account, asset, terms.held).is_err() {
+            return Err(if self.can_never_cover(account, asset, terms.held) {
                 Refusal::Exact(RejectReason::InsufficientAvailable)
             } else {
                 self.insufficient(account)
             });
         }
-        let group = market_group(spec.market);
+        let group = market_group(market);
         self.market_group_until[group] = sequence.0;
-        let record = self.ledger.account_mut(account).expect("an account that was looked up");
-        record.in_flight_until = sequence.0;
-        record.open_orders_max += 1;
-        record.market_groups |= 1 << group;
-        Ok(Decision::Order(OrderTerms { held, maker_rate: spec.maker_rate, taker_rate: spec.taker_rate }))
+        self.ledger.account_mut(account).expect("an account that was looked up").order_begins(sequence.0, group);
+        Ok(terms)
     }
 
     /// Holds the whole of the new worst case; or, when exactly known not to cover it, all that is available, and
@@ -736,14 +775,6 @@ impl Risk {
         if self.settled >= self.passed_on { Ok(()) } else { Err(Refusal::WaitUntil(self.passed_on)) }
     }
 
-    fn order_done(&mut self, account: AccountId) {
-        let record = self.ledger.account_mut(account).expect("the owner of an order exists");
-        record.open_orders_max = record.open_orders_max.checked_sub(1).expect("an order closes once");
-        if record.open_orders_max == 0 {
-            record.market_groups = 0;
-        }
-    }
-
     #[inline]
     pub(super) fn existing_account(&mut self, account: AccountId) -> Result<&mut Account, Refusal> {
         self.ledger.account_mut(account).ok_or(Refusal::Exact(RejectReason::UnknownAccount))
@@ -752,11 +783,8 @@ impl Risk {
     #[inline]
     fn active_account(&mut self, account: AccountId) -> Result<&mut Account, Refusal> {
         let record = self.existing_account(account)?;
-        if record.is_active() {
-            return Ok(record);
-        }
-        let suspended = record.is_suspended();
-        Err(Refusal::Exact(if suspended { RejectReason::AccountSuspended } else { RejectReason::AccountOwes }))
+        check_active(record)?;
+        Ok(record)
     }
 
     /// What arrives from outside fits the supply and was not credited before.
@@ -876,16 +904,32 @@ fn base_amount(spec: &MarketSpec, quantity: Quantity) -> Result<Amount, Refusal>
     spec.base_amount(quantity).ok_or(Refusal::Exact(RejectReason::QuantityTooLarge))
 }
 
-/// What a limit order can cost at worst, in quote, fee included.
+/// The account is neither suspended nor owes.
 #[inline]
-fn limit_worst_case(spec: &MarketSpec, price: Price, quantity: Quantity) -> Result<Amount, Refusal> {
+fn check_active(account: &Account) -> Result<(), Refusal> {
+    if account.is_active() {
+        return Ok(());
+    }
+    let suspended = account.is_suspended();
+    Err(Refusal::Exact(if suspended { RejectReason::AccountSuspended } else { RejectReason::AccountOwes }))
+}
+
+/// What is held for a limit order. What it can cost at worst, fee included, must fit an amount for a sell too.
+#[inline]
+fn limit_hold(spec: &MarketSpec, side: Side, price: Price, quantity: Quantity) -> Result<Amount, Refusal> {
     check(!price.is_zero(), RejectReason::ZeroPrice)?;
     check(price.0 <= PRICE_MAX, RejectReason::PriceTooLarge)?;
-    base_amount(spec, quantity)?;
+    let base_amount = base_amount(spec, quantity)?;
     let too_large = Refusal::Exact(RejectReason::NotionalTooLarge);
     let Some(notional) = spec.notional(price, quantity) else { return Err(too_large) };
     let worst_case = notional.0 + MarketSpec::hold_rate(spec.maker_rate, spec.taker_rate).fee_floor(notional);
-    if worst_case <= AMOUNT_MAX { Ok(Amount(worst_case)) } else { Err(too_large) }
+    if worst_case > AMOUNT_MAX {
+        return Err(too_large);
+    }
+    Ok(match side {
+        Side::Buy => Amount(worst_case),
+        Side::Sell => base_amount,
+    })
 }
 
 #[inline]

@@ -21,24 +21,25 @@ struct Entry {
 /// Slots by the hash of a key that each of them knows.
 #[derive(Debug)]
 pub(super) struct SlotIndex {
-    /// A power of two of them, at most seven of ten taken; of a small table half.
+    /// A power of two of them, at most seven of ten taken; of a small table half, for shorter ways.
     entries: Box<[Entry]>,
     /// How many bits of a tag do not tell where it belongs.
     shift: u32,
-    taken: usize,
+    /// How many more may be taken before the table grows.
+    room: usize,
 }
 
 impl Clone for SlotIndex {
     fn clone(&self) -> Self {
         let mut entries = vacant_entries(self.entries.len());
         entries.copy_from_slice(&self.entries);
-        Self { entries, shift: self.shift, taken: self.taken }
+        Self { entries, shift: self.shift, room: self.room }
     }
 }
 
 impl Default for SlotIndex {
     fn default() -> Self {
-        Self { entries: Box::new([VACANT; ENTRIES_MIN]), shift: shift_of(ENTRIES_MIN), taken: 0 }
+        Self { entries: Box::new([VACANT; ENTRIES_MIN]), shift: shift_of(ENTRIES_MIN), room: taken_max(ENTRIES_MIN) }
     }
 }
 
@@ -63,11 +64,11 @@ impl SlotIndex {
     /// Adds a slot that is not there.
     #[inline(always)]
     pub(super) fn insert(&mut self, hash: u64, slot: u32) {
-        if self.taken >= self.taken_max() {
+        if self.room == 0 {
             self.grow();
         }
+        self.room -= 1;
         self.put(Entry { tag: tag_of(hash), slot });
-        self.taken += 1;
     }
 
     /// Takes out a slot that is there.
@@ -94,12 +95,12 @@ impl SlotIndex {
             }
         }
         self.entries[vacant] = VACANT;
-        self.taken -= 1;
+        self.room += 1;
     }
 
     /// Makes room for so many in all.
     pub(super) fn reserve(&mut self, slots: usize) {
-        while slots > self.taken_max() {
+        while slots > taken_max(self.entries.len()) {
             self.grow();
         }
     }
@@ -108,13 +109,6 @@ impl SlotIndex {
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
         ringbuf::prefetch_slice_index(&self.entries, self.home(tag_of(hash)));
-    }
-
-    /// A small table may be emptier, for shorter ways.
-    #[inline]
-    const fn taken_max(&self) -> usize {
-        let entries = self.entries.len();
-        if entries <= SMALL_ENTRIES { entries / 2 } else { entries / 10 * 7 }
     }
 
     #[inline]
@@ -130,6 +124,7 @@ impl SlotIndex {
     fn grow(&mut self) {
         let larger = vacant_entries(self.entries.len() * 2);
         self.shift = shift_of(larger.len());
+        self.room += taken_max(larger.len()) - taken_max(self.entries.len());
         let entries = std::mem::replace(&mut self.entries, larger);
         entries.iter().filter(|entry| entry.slot != NONE).for_each(|entry| self.put(*entry));
     }
@@ -152,6 +147,10 @@ fn vacant_entries(count: usize) -> Box<[Entry]> {
     ringbuf::advise_huge_pages(entries.spare_capacity_mut());
     entries.resize(count, VACANT);
     entries.into()
+}
+
+const fn taken_max(entries: usize) -> usize {
+    if entries <= SMALL_ENTRIES { entries / 2 } else { entries / 10 * 7 }
 }
 
 /// All bits of a tag but as many as number the entries.
@@ -192,7 +191,7 @@ mod tests {
             let hash = map.get(&asked).copied();
             let found = index.find(hash.unwrap_or(u64::MAX), |slot| slot == asked);
             assert_eq!(found, hash.map(|_| asked));
-            assert_eq!(index.taken, map.len());
+            assert_eq!(taken_max(index.entries.len()) - index.room, map.len());
         }
         for (&slot, &hash) in &map {
             assert_eq!(index.find(hash, |found| found == slot), Some(slot));
