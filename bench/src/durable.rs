@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, Result};
 use engine::{
-    journal::Durability,
+    journal::{Durability, WriteMethod},
     pipeline::{Config, Pipeline, SubmitError},
     types::Cause,
 };
@@ -15,7 +15,7 @@ use crate::{
     arguments::Settings,
     cycle::Cycle,
     drive::{await_published, nap},
-    limits::{Disk, disk_of},
+    limits::{Disk, best_write_method, disk_of},
     report::{Figure, Findings, Section, Target, median},
     tally::EndState,
 };
@@ -57,7 +57,8 @@ impl Durable {
     /// Generates the commands.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        let config = Config { durability: Durability::Sync, ..Config::default() };
+        let write_method = best_write_method(&settings.directory);
+        let config = Config { durability: Durability::Sync, write_method, ..Config::default() };
         let alone = Config { snapshot_every: None, ..config.clone() };
         Self {
             directory: settings.directory.clone(),
@@ -113,7 +114,7 @@ impl Durable {
                 "topology {}, wait {}, written by {}, journal on {}",
                 self.runs[0].config.topology,
                 self.runs[0].config.wait,
-                self.runs[0].config.write_method,
+                self.runs[0].config.write_method.map_or("nothing", WriteMethod::name),
                 file_system_of(&self.directory)
             ),
         ];

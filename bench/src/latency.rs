@@ -27,7 +27,7 @@ use crate::{
     arguments::Settings,
     cycle::Cycle,
     drive::await_published,
-    limits::disk_of,
+    limits::{best_write_method, disk_of},
     report::{Findings, Section, Target, median},
     tally::EndState,
 };
@@ -96,7 +96,8 @@ impl Latencies {
             event_ring: SHORT_RING,
             ..config.clone()
         };
-        let durable = Config { topology: topology("fused"), durability: Durability::Sync, ..config };
+        let write_method = best_write_method(&settings.directory);
+        let durable = Config { topology: topology("fused"), durability: Durability::Sync, write_method, ..config };
         Self {
             directory: settings.directory.clone(),
             seconds: settings.latency_seconds,
@@ -135,7 +136,8 @@ impl Latencies {
                 if let Some(&commands) = blocks.get(index) {
                     let bytes = commands * disk.command_bytes;
                     rung.block_bytes = bytes;
-                    rung.sync_p50 = disk.sync(ladder.config.write_method, bytes).map_or(0.0, |sync| sync.p50_us);
+                    let sync = ladder.config.write_method.and_then(|method| disk.sync(method, bytes));
+                    rung.sync_p50 = sync.map_or(0.0, |sync| sync.p50_us);
                 }
                 ladder.rungs[index].push(rung);
             }
@@ -161,7 +163,7 @@ impl Latencies {
                     ladder.config.topology,
                     ladder.config.wait,
                     ladder.config.input_ring,
-                    if durable { format!(", written by {}", ladder.config.write_method) } else { String::new() }
+                    ladder.config.write_method.map_or_else(String::new, |method| format!(", written by {method}"))
                 ),
                 "commands/s        p50       p90       p99     p99.9         max   generator late p50".to_owned(),
             ];

@@ -177,9 +177,10 @@ struct RunArguments {
     /// When a command counts as durable: sync, async or none.
     #[arg(long, default_value_t = Durability::Sync)]
     durability: Durability,
-    /// How the journal's blocks reach the device: dsync, direct, fdatasync or io-uring.
-    #[arg(long, default_value_t = WriteMethod::default())]
-    write_method: WriteMethod,
+    /// How the journal's blocks reach the device: dsync, direct, fdatasync or io-uring; if left out, direct where the file
+    /// system and the device can, else dsync.
+    #[arg(long)]
+    write_method: Option<WriteMethod>,
     /// Which stages share a worker: auto, single, fused, split, full, or a list such as
     /// journaler/sequencer+risk+matcher+publisher.
     #[arg(long, default_value = "auto")]

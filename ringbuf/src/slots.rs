@@ -90,6 +90,17 @@ impl<T> Slots<T> {
         self.cell(position).with_mut(|slot| unsafe { slot.cast::<T>().write(item) });
     }
 
+    /// Borrows the item in the slot of a position, to change it.
+    ///
+    /// # Safety
+    ///
+    /// The slot must hold an item that was written before the call, and nobody else may touch it during the call.
+    #[inline]
+    pub(crate) unsafe fn change(&self, position: u64, change: impl FnOnce(&mut T)) {
+        // SAFETY: the pointer is valid; the caller guarantees an initialised slot that is theirs alone.
+        self.cell(position).with_mut(|slot| change(unsafe { (*slot).assume_init_mut() }));
+    }
+
     /// Copies items into the slots from a position on.
     ///
     /// # Safety

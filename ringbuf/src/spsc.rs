@@ -47,7 +47,7 @@ pub fn channel<T>(capacity: usize) -> Result<(Producer<T>, Consumer<T>), Capacit
         slots: Slots::new(capacity)?,
         closed: AtomicBool::new(false),
     });
-    let producer = Producer { ring: ring.clone(), tail: 0, cached_head: Cell::new(0) };
+    let producer = Producer { ring: ring.clone(), tail: 0, staged: 0, cached_head: Cell::new(0) };
     let consumer = Consumer { ring, head: 0, cached_tail: Cell::new(0) };
     Ok((producer, consumer))
 }
@@ -57,12 +57,14 @@ pub struct Producer<T> {
     ring: Arc<Ring<T>>,
     /// Equals `ring.tail`, which only this end writes.
     tail: u64,
+    /// How many items have been written behind `tail` that are not published yet.
+    staged: u64,
     /// `ring.head` when last looked at, so at most `ring.head`.
     cached_head: Cell<u64>,
 }
 
 impl<T> Producer<T> {
-    /// Pushes one item.
+    /// Pushes one item, and publishes those staged before it.
     ///
     /// # Errors
     ///
@@ -70,6 +72,7 @@ impl<T> Producer<T> {
     /// room. Both give the item back.
     #[inline]
     pub fn push(&mut self, item: T) -> Result<(), PushError<T>> {
+        self.commit();
         if self.is_closed() {
             return Err(PushError::Closed(item));
         }
@@ -80,6 +83,61 @@ impl<T> Producer<T> {
         unsafe { self.ring.slots.write(self.tail, item) };
         self.advance(1);
         Ok(())
+    }
+
+    /// Writes one item behind those pushed, to be published by [`commit`](Self::commit), or by the next push. Until then
+    /// it can be [changed](Self::change_staged), and takes room.
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringbuf::spsc::channel(4)?;
+    /// producer.stage(1)?;
+    /// producer.stage(2)?;
+    /// producer.change_staged(|last| *last += 40);
+    /// assert_eq!(consumer.take(), None);
+    /// producer.commit();
+    /// assert_eq!((consumer.take(), consumer.take()), (Some(1), Some(42)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`push`](Self::push). What was staged before stays so.
+    #[inline]
+    pub fn stage(&mut self, item: T) -> Result<(), PushError<T>>
+    where
+        T: Copy,
+    {
+        if self.is_closed() {
+            return Err(PushError::Closed(item));
+        }
+        let staged = self.staged as usize;
+        if self.room(staged + 1) == staged {
+            return Err(PushError::Full(item));
+        }
+        // SAFETY: there is room behind what is staged, so this position is the producer's alone until it advances past it.
+        unsafe { self.ring.slots.write(self.tail.wrapping_add(self.staged), item) };
+        self.staged += 1;
+        Ok(())
+    }
+
+    /// Changes the item staged last, if one is.
+    #[inline]
+    pub fn change_staged(&mut self, change: impl FnOnce(&mut T))
+    where
+        T: Copy,
+    {
+        if self.staged > 0 {
+            let position = self.tail.wrapping_add(self.staged - 1);
+            // SAFETY: it was written by `stage`, and is the producer's alone until it advances past it.
+            unsafe { self.ring.slots.change(position, change) };
+        }
+    }
+
+    /// Publishes what is staged, at once.
+    #[inline]
+    pub fn commit(&mut self) {
+        let staged = std::mem::take(&mut self.staged);
+        self.advance(staged);
     }
 
     /// Pushes as many of the first items as there is room for, publishes them at once, and returns how
@@ -93,6 +151,7 @@ impl<T> Producer<T> {
     where
         T: Copy,
     {
+        self.commit();
         if self.is_closed() {
             return Err(Closed);
         }
@@ -117,6 +176,7 @@ impl<T> Producer<T> {
     /// [`Closed`] if either end closed the ring; then the iterator was not asked at all.
     #[inline]
     pub fn push_iter(&mut self, items: impl IntoIterator<Item = T>) -> Result<usize, Closed> {
+        self.commit();
         if self.is_closed() {
             return Err(Closed);
         }
@@ -133,7 +193,8 @@ impl<T> Producer<T> {
         Ok(written.count as usize)
     }
 
-    /// Looks at the consumer's progress and returns how many items there is room for, at least.
+    /// Looks at the consumer's progress and returns how many items there is room for, at least; what is staged counts as
+    /// room.
     #[inline]
     pub fn free(&self) -> usize {
         // Pairs with the release store in `Consumer::advance`: the consumer is done with those slots.

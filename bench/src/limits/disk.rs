@@ -81,7 +81,7 @@ pub(super) fn measure(directory: &Path, file_system: String, rounds: usize) -> R
     let place = made.with_context(|| format!("cannot make a directory in {}", directory.display()))?;
     let storage = FileStorage::lock(place.path())?;
     for index in 0..WriteMethod::ALL.len() as u32 {
-        storage.create(index, FILE_BYTES).context("cannot make a file to write to")?;
+        storage.create(index, FILE_BYTES, Access::Write).context("cannot make a file to write to")?;
     }
     let opened: Vec<_> = WriteMethod::ALL
         .into_iter()
@@ -162,6 +162,13 @@ fn command_bytes() -> Result<f64> {
     }
     bytes += journal.buffered_bytes();
     Ok(bytes as f64 / workload.flow.len() as f64 * 512.0 / 508.0)
+}
+
+/// The best way to write in this directory; `None` when nothing can be written there.
+#[must_use]
+pub fn best_write_method(directory: &Path) -> Option<WriteMethod> {
+    let place = tempfile::Builder::new().prefix("bench-").tempdir_in(directory).ok()?;
+    Some(FileStorage::lock(place.path()).ok()?.best_write_method())
 }
 
 impl Disk {

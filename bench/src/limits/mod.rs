@@ -19,7 +19,7 @@ use serde::Serialize;
 pub use clocks::ClockRead;
 pub use copies::Copies;
 pub use cores::RoundTrip;
-pub use disk::{BLOCK_BYTES, Disk, Method, SyncLatency};
+pub use disk::{BLOCK_BYTES, Disk, Method, SyncLatency, best_write_method};
 pub use hiccups::Hiccups;
 
 use crate::report::load_average;

@@ -1,6 +1,9 @@
 //! A list whose items are named by 32-bit numbers and that asks for huge pages when it is large: with ordinary ones, most
 //! of the time of a look-up among a million goes into finding out where the memory is.
 
+/// Room is made for so many at first.
+const ITEMS_MIN: usize = 32;
+
 /// Items by number, from 0.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
@@ -24,7 +27,9 @@ impl<T: Clone> Clone for Slab<T> {
 impl<T> Slab<T> {
     /// A list of one item, its number 0.
     pub(super) fn of(item: T) -> Self {
-        Self { items: vec![item] }
+        let mut slab = Self { items: room_for(ITEMS_MIN) };
+        slab.push(item);
+        slab
     }
 
     /// How many there are.
@@ -83,7 +88,7 @@ impl<T> Slab<T> {
 
     #[cold]
     fn grow(&mut self, capacity: usize) {
-        let mut larger = room_for(capacity.max(16));
+        let mut larger = room_for(capacity.max(ITEMS_MIN));
         larger.append(&mut self.items);
         self.items = larger;
     }

@@ -31,7 +31,7 @@ pub(super) fn prepare<S: Storage>(
         if !headroom.measure(storage) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        storage.create(index, bytes)?;
+        storage.create(index, bytes, access)?;
         headroom.prepared(bytes);
     }
     headroom.measure(storage);

@@ -223,8 +223,9 @@ pub struct Options {
     pub block_bytes: usize,
     /// What a commit waits for.
     pub durability: Durability,
-    /// How blocks reach the device under [`Durability::Sync`].
-    pub write_method: WriteMethod,
+    /// How blocks reach the device under [`Durability::Sync`]; `None` for
+    /// [the best there is where the journal lies](Storage::best_write_method).
+    pub write_method: Option<WriteMethod>,
     /// How many segments are kept ready ahead of use by a thread of their own. With 0 there is no such thread:
     /// rolling over makes the next segment while the commit waits.
     ///
@@ -249,7 +250,7 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             block_bytes: 1 << 20,
             durability: Durability::Sync,
-            write_method: WriteMethod::default(),
+            write_method: None,
             segments_ahead: 2,
             low_space_bytes: 256 << 20,
             space_interval: Duration::from_secs(1),

@@ -163,7 +163,7 @@ fn create<S: Storage>(storage: &S, options: &Options) -> Result<(), OpenError> {
         for index in storage.segments()?.into_iter().rev() {
             storage.remove(index)?;
         }
-        storage.create(0, options.segment_bytes)?;
+        storage.create(0, options.segment_bytes, Access::Write)?;
         let header = SegmentHeader {
             epoch: Epoch::FIRST,
             index: 0,

@@ -105,7 +105,9 @@ impl<S: Storage> Journal<S> {
         let storage = scan.storage().clone();
         let (place, head) = (scan.place(), scan.head());
         let access = match options.durability {
-            Durability::Sync => Access::WriteDurable(options.write_method),
+            Durability::Sync => {
+                Access::WriteDurable(options.write_method.unwrap_or_else(|| storage.best_write_method()))
+            }
             Durability::Async | Durability::None => Access::Write,
         };
         let start = || -> io::Result<_> {

@@ -20,8 +20,9 @@ pub struct Config {
     pub pin: bool,
     /// When a command counts as durable; see [`Durability`].
     pub durability: Durability,
-    /// How the journal's blocks reach the device; see [`WriteMethod`].
-    pub write_method: WriteMethod,
+    /// How the journal's blocks reach the device; `None` for the best there is where the journal lies. See
+    /// [`WriteMethod`].
+    pub write_method: Option<WriteMethod>,
     /// Whether stages record how long commands take. Without it no clock is read for that, and
     /// [`Latency`](super::Latency) stays empty.
     pub record_latency: bool,
@@ -50,7 +51,7 @@ impl Default for Config {
             force_busy_spin: false,
             pin: true,
             durability: Durability::Sync,
-            write_method: WriteMethod::default(),
+            write_method: None,
             record_latency: true,
             gateway_ring: 4_096,
             input_ring: 16_384,

@@ -24,7 +24,7 @@ pub(super) const MATCH_WAIT: usize = 2;
 pub(super) const MATCH_SERVICE: usize = 3;
 
 /// One command in this many is timed by itself; a power of two.
-pub(super) const TIMED_EVERY: u64 = 16;
+pub(super) const TIMED_EVERY: u64 = 64;
 
 #[inline]
 pub(super) const fn is_timed(sequence: Sequence) -> bool {
@@ -113,7 +113,7 @@ impl Poll for Core {
                 let between = self.latency.now(&self.shared.clock);
                 self.exchange.execute(input.sequence, input.time, &input.command, &decision, &mut sink);
                 now = self.latency.now(&self.shared.clock);
-                sink.output.matched = now;
+                sink.matched = now;
                 self.latency.record(SERVICE, between.0.saturating_sub(before.0), 1);
                 self.latency.record(MATCH_WAIT, 0, 1);
                 self.latency.record(MATCH_SERVICE, now.0.saturating_sub(between.0), 1);
@@ -168,35 +168,32 @@ fn begin_epoch(
 /// Numbers a command's events, and marks the last.
 pub(super) struct CommandSink<'a> {
     outlet: &'a mut Outlet<Output>,
-    /// The event that is pushed when the next one comes, or as the last.
-    pub(super) output: Output,
+    input: &'a Input,
+    /// When the command was matched, as far as it is known.
+    pub(super) matched: Timestamp,
     events: u32,
 }
 
 impl<'a> CommandSink<'a> {
     #[inline]
-    pub(super) fn new(outlet: &'a mut Outlet<Output>, input: &Input, matched: Timestamp) -> Self {
-        // The event here is a placeholder, replaced by the first.
-        let nothing = Event::WithdrawalSettled { withdrawal: crate::types::WithdrawalId(0) };
-        Self { outlet, output: Output::new(input, matched, 0, nothing), events: 0 }
+    pub(super) const fn new(outlet: &'a mut Outlet<Output>, input: &'a Input, matched: Timestamp) -> Self {
+        Self { outlet, input, matched, events: 0 }
     }
 
     #[inline]
-    pub(super) fn finish(mut self) {
+    pub(super) fn finish(self) {
         assert!(self.events > 0, "every command yields an event");
-        self.output.published.last = true;
-        self.outlet.push(self.output);
+        self.outlet.commit(|output| {
+            output.published.last = true;
+            output.matched = self.matched;
+        });
     }
 }
 
 impl EventSink for CommandSink<'_> {
-    #[inline]
+    #[inline(always)]
     fn emit(&mut self, event: Event) {
-        if self.events > 0 {
-            self.outlet.push(self.output);
-        }
-        self.output.published.event.index = self.events;
-        self.output.published.event.event = event;
+        self.outlet.stage(Output::new(self.input, self.matched, self.events, event));
         self.events += 1;
     }
 }

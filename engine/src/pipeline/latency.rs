@@ -22,7 +22,7 @@ pub struct StageLatency {
     /// From when the command was ready for the stage until the stage took it.
     pub wait: Histogram<u64>,
     /// How long the stage worked on it: the whole block or batch it was in for `journal` and `publish`; the command
-    /// alone, one in sixteen, for `risk` and `match`.
+    /// alone, one in sixty-four, for `risk` and `match`.
     pub service: Histogram<u64>,
 }
 

@@ -58,7 +58,7 @@ impl Input {
 pub(super) struct Output {
     pub(super) published: Published,
     pub(super) intended: Timestamp,
-    /// When the matcher had it, to within sixteen commands.
+    /// When the matcher had it, to within sixty-four commands.
     pub(super) matched: Timestamp,
 }
 
@@ -79,7 +79,7 @@ pub struct Published {
 
 impl Output {
     /// The event number `index` of the command in `input`.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn new(input: &Input, matched: Timestamp, index: u32, event: Event) -> Self {
         let event = SequencedEvent { sequence: input.sequence, time: input.time, index, event };
         // Which epoch it is, the publisher knows.

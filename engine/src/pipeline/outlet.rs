@@ -17,6 +17,32 @@ impl<T: Copy> Outlet<T> {
         Self { ring, waiting: Vec::with_capacity(1_024), pushed: 0 }
     }
 
+    /// Takes an item that is passed on by the next [`commit`](Self::commit), and can be changed until then.
+    #[inline]
+    pub(super) fn stage(&mut self, item: T) {
+        if self.waiting.is_empty() {
+            if let Err(spsc::PushError::Full(item)) = self.ring.stage(item) {
+                // What is staged in the ring before it is published there: it is not the last any more.
+                self.ring.commit();
+                self.waiting.push(item);
+            }
+        } else {
+            self.waiting.push(item);
+        }
+    }
+
+    /// Changes the last item that was staged and passes on all that were.
+    #[inline]
+    pub(super) fn commit(&mut self, change_last: impl FnOnce(&mut T)) {
+        match self.waiting.last_mut() {
+            Some(last) => change_last(last),
+            None => {
+                self.ring.change_staged(change_last);
+                self.ring.commit();
+            }
+        }
+    }
+
     #[inline]
     pub(super) fn push(&mut self, item: T) {
         if self.waiting.is_empty() {

@@ -18,7 +18,7 @@ use crate::{
     command::Command,
     event::{Event, RejectReason},
     journal::Epoch,
-    types::{Cause, Controls, TradingStatus},
+    types::{Cause, Controls, Timestamp, TradingStatus},
 };
 
 /// The index of the histogram that follows the publisher's own two.
@@ -62,6 +62,8 @@ pub(super) struct Publisher {
     /// The status of the whole exchange, as published.
     status: TradingStatus,
     trip: Trip,
+    /// When the commands of a batch were meant to be sent.
+    intended: Vec<Timestamp>,
     /// Its wait and service, and the whole way.
     latency: Recorder<3>,
 }
@@ -75,7 +77,8 @@ impl Publisher {
         latency: Recorder<3>,
     ) -> Self {
         let (subscribers, counters, epoch) = (Vec::new(), Counters::default(), shared.epoch());
-        Self { shared, output, durable, subscribers, counters, epoch, status, trip: Trip::None, latency }
+        let intended = Vec::with_capacity(output.capacity());
+        Self { shared, output, durable, subscribers, counters, epoch, status, trip: Trip::None, intended, latency }
     }
 
     /// The exchange has seen that it must stop: gateways are stopped at once, and a freeze goes through the control lane
@@ -115,6 +118,32 @@ impl Publisher {
         if gateway == GatewayId::EXCHANGE && self.trip == Trip::Submitted {
             self.trip = Trip::None;
             shared.halting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Does what an event asks of the publisher itself, before anybody sees it.
+    fn observe(&mut self, event: &Event, gateway: GatewayId) {
+        match *event {
+            Event::Refused { reason, .. } => {
+                self.counters.refusals += 1;
+                if reason == RejectReason::VelocityExceeded {
+                    self.trip();
+                }
+            }
+            Event::GlobalStatusSet { status } => self.set_status(status, gateway),
+            Event::ReservesAttested { amount, liabilities, .. }
+                if amount < liabilities && self.shared.reserves_control.load(Ordering::Relaxed) =>
+            {
+                self.trip();
+            }
+            Event::ControlsSet { controls } => {
+                self.shared.reserves_control.store(controls.has(Controls::RESERVES), Ordering::Relaxed);
+            }
+            Event::EpochStarted { epoch, .. } => {
+                self.epoch = Epoch(epoch);
+                self.shared.set_epoch(self.epoch);
+            }
+            _ => {}
         }
     }
 
@@ -179,38 +208,27 @@ impl Poll for Publisher {
         let mut run = Run::default();
         let mut commands = 0;
         for offset in 0..count {
-            let &Output { mut published, matched, .. } = self.output.get(offset).expect("counted as readable");
-            match published.event.event {
+            let output = self.output.get(offset).expect("counted as readable");
+            match output.published.event.event {
+                Event::OrderAccepted { .. } | Event::OrderCancelled { .. } => {}
                 Event::Filled { .. } => self.counters.fills += 1,
-                Event::Refused { reason, .. } => {
-                    self.counters.refusals += 1;
-                    if reason == RejectReason::VelocityExceeded {
-                        self.trip();
-                    }
+                event => {
+                    let gateway = output.published.gateway;
+                    self.observe(&event, gateway);
                 }
-                Event::GlobalStatusSet { status } => self.set_status(status, published.gateway),
-                Event::ReservesAttested { amount, liabilities, .. }
-                    if amount < liabilities && self.shared.reserves_control.load(Ordering::Relaxed) =>
-                {
-                    self.trip();
-                }
-                Event::ControlsSet { controls } => {
-                    self.shared.reserves_control.store(controls.has(Controls::RESERVES), Ordering::Relaxed);
-                }
-                Event::EpochStarted { epoch, .. } => {
-                    self.epoch = Epoch(epoch);
-                    self.shared.set_epoch(self.epoch);
-                }
-                _ => {}
             }
-            published.epoch = self.epoch;
+            let output = self.output.get(offset).expect("counted as readable");
+            let Output { published, matched, .. } = output;
             if published.last {
                 commands += 1;
+                if self.latency.records() {
+                    self.intended.push(output.intended);
+                }
                 run.count(matched.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
             }
             for port in &mut self.subscribers {
                 if port.only.is_none_or(|gateway| gateway == published.gateway)
-                    && let Err(spsc::PushError::Full(_)) = port.ring.push(published)
+                    && let Err(spsc::PushError::Full(_)) = port.ring.push(Published { epoch: self.epoch, ..*published })
                 {
                     port.lagged.store(true, Ordering::Release);
                     port.ring.close();
@@ -231,14 +249,12 @@ impl Poll for Publisher {
         }
         if self.latency.records() {
             let released = self.shared.clock.now();
-            for offset in 0..count {
-                let output = self.output.get(offset).expect("counted as readable");
-                if output.published.last {
-                    self.latency.record(END_TO_END, released.0.saturating_sub(output.intended.0), 1);
-                }
+            for intended in &self.intended {
+                self.latency.record(END_TO_END, released.0.saturating_sub(intended.0), 1);
             }
             self.latency.record(SERVICE, released.0.saturating_sub(started.0), commands);
         }
+        self.intended.clear();
         self.output.release(count);
         Progress::Worked
     }

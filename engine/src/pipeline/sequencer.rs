@@ -119,9 +119,12 @@ impl Poll for Sequencer {
         while idle < ports && claim.remaining() > 0 {
             turn = if turn < ports { turn } else { 0 };
             let port = &mut self.gateways[turn];
-            let taken = port.ring.drain(share.min(claim.remaining()), |submitted| {
-                claim.push(stamp.next(port.id, submitted.submission, &submitted));
-            });
+            let taken = port.ring.readable().min(share).min(claim.remaining());
+            for offset in 0..taken {
+                let submitted = port.ring.get(offset).expect("counted as readable");
+                claim.push(stamp.next(port.id, submitted.submission, submitted));
+            }
+            port.ring.release(taken);
             dropped |= taken == 0 && port.ring.is_finished();
             idle = if taken == 0 { idle + 1 } else { 0 };
             turn += 1;

@@ -333,7 +333,7 @@ impl Poll for MatcherStage {
             if timed {
                 let before = now;
                 now = self.latency.now(&self.shared.clock);
-                sink.commands.output.matched = now;
+                sink.commands.matched = now;
                 self.latency.record(SERVICE, now.0.saturating_sub(before.0), 1);
             }
             sink.commands.finish();

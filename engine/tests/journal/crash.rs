@@ -4,6 +4,7 @@
 use engine::{
     journal::{
         Durability, Journal, JournalError, JournalReader, MemoryStorage, OpenError, Options, Storage, Tail, TornTail,
+        storage::Access,
     },
     types::Sequence,
 };
@@ -200,8 +201,8 @@ fn a_failed_sync_in_the_background_poisons() {
 #[test]
 fn a_crash_before_the_first_header_leaves_an_empty_journal() {
     let storage = MemoryStorage::default();
-    storage.create(0, 4 * 512).unwrap();
-    storage.create(1, 4 * 512).unwrap();
+    storage.create(0, 4 * 512, Access::Write).unwrap();
+    storage.create(1, 4 * 512, Access::Write).unwrap();
     assert_eq!(check(&storage, &small()).unwrap(), (0, None));
     assert_eq!(storage.segments().unwrap(), [0]);
 }

@@ -1,6 +1,8 @@
 //! Whatever is wrong and is not a torn tail refuses to open, says where, and changes nothing.
 
-use engine::journal::{Damage, Journal, JournalId, JournalReader, MemoryStorage, OpenError, Options, Storage};
+use engine::journal::{
+    Damage, Journal, JournalId, JournalReader, MemoryStorage, OpenError, Options, Storage, storage::Access,
+};
 
 use super::{check, command, filled, small};
 
@@ -49,7 +51,7 @@ fn every_flipped_bit_is_seen() {
     let used = storage.segments().unwrap().len() as u32;
     assert!(used > 3);
     for spare in used..used + 2 {
-        storage.create(spare, 2 * 512).unwrap();
+        storage.create(spare, 2 * 512, Access::Write).unwrap();
     }
     let segments = storage.segments().unwrap();
     let mut bits = 0;

@@ -34,7 +34,7 @@ fn all_ways_to_write_write_the_same() {
     for write_method in WriteMethod::ALL {
         let directory = tempfile::tempdir().unwrap();
         let journal_id = Some(JournalId([7; 16]));
-        let options = Options { write_method, journal_id, segments_ahead: 2, ..small() };
+        let options = Options { write_method: Some(write_method), journal_id, segments_ahead: 2, ..small() };
         let storage = FileStorage::lock(directory.path()).unwrap();
         let mut journal = match Journal::open(storage, options.clone()).unwrap().into_journal() {
             Ok(journal) => journal,

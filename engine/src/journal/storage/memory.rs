@@ -272,7 +272,7 @@ impl Storage for MemoryStorage {
         Ok(self.memory().segments.keys().copied().collect())
     }
 
-    fn create(&self, index: u32, bytes: u64) -> io::Result<()> {
+    fn create(&self, index: u32, bytes: u64, _access: Access) -> io::Result<()> {
         let mut memory = self.memory();
         if memory.free_bytes() < bytes {
             return Err(io::ErrorKind::StorageFull.into());

@@ -9,10 +9,9 @@ use std::{
 /// How a write is made durable, under [`Durability::Sync`](crate::journal::Durability::Sync). All of them keep the same promise and the
 /// same bytes; which is fastest depends on kernel, file system and device: `cargo run --release -p bench -- limits`
 /// compares them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WriteMethod {
     /// The file is opened with `O_DSYNC`: one call writes through the page cache and waits for the device.
-    #[default]
     Dsync,
     /// The file is opened with `O_DIRECT` and `O_DSYNC`: as above, past the page cache. Not every file system can.
     Direct,

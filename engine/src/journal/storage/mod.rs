@@ -40,12 +40,18 @@ pub trait Storage: Clone + fmt::Debug + Send + Sync + 'static {
     /// What the operating system says.
     fn segments(&self) -> io::Result<Vec<u32>>;
 
-    /// Makes a segment of `bytes` zeros, itself and its name durable; after a crash there is all of it or none.
+    /// Makes a segment of `bytes` zeros, itself and its name durable; after a crash there is all of it or none. `access`
+    /// is how it will be used.
     ///
     /// # Errors
     /// What the operating system says; without space [`io::ErrorKind::StorageFull`] or
     /// [`io::ErrorKind::QuotaExceeded`], and then nothing is left of it.
-    fn create(&self, index: u32, bytes: u64) -> io::Result<()>;
+    fn create(&self, index: u32, bytes: u64, access: Access) -> io::Result<()>;
+
+    /// The fastest way in which blocks can be made durable here.
+    fn best_write_method(&self) -> WriteMethod {
+        WriteMethod::Dsync
+    }
 
     /// Removes a segment.
     ///
