@@ -80,6 +80,39 @@ fn spsc_batches_arrive_in_order_around_the_ring() {
     });
 }
 
+/// Staged items are seen when they are committed, and as they were changed last.
+#[test]
+fn spsc_staged_items_arrive_together() {
+    model(3, || {
+        let (mut producer, mut consumer) = spsc::channel(2).unwrap();
+        let consumer = thread::spawn(move || {
+            let mut items = Vec::new();
+            while !consumer.is_finished() {
+                match consumer.readable() {
+                    0 => thread::yield_now(),
+                    _ => drop(consumer.drain(2, |item| items.push(item))),
+                }
+            }
+            items
+        });
+        for item in [1, 3] {
+            for item in [item, item + 1] {
+                while producer.stage(item).is_err() {
+                    thread::yield_now();
+                }
+            }
+            producer.change_staged(|last| *last *= 10);
+            producer.commit();
+        }
+        while producer.stage(5).is_err() {
+            thread::yield_now();
+        }
+        // What is never committed is never seen.
+        drop(producer);
+        assert_eq!(consumer.join().unwrap(), [1, 20, 3, 40]);
+    });
+}
+
 #[test]
 fn spsc_items_are_read_in_place_and_released() {
     model(3, || {

@@ -102,9 +102,22 @@ fn spsc_every_operation_mixed() {
         let mut numbers = 0..ITEMS;
         while !numbers.is_empty() {
             let wanted = (1 + random.below(100)).min(numbers.end - numbers.start);
-            let pushed = match random.below(3) {
+            let pushed = match random.below(4) {
                 0 => u64::from(producer.push(item(numbers.start)).is_ok()),
                 1 => {
+                    // Changed twice, so that it is as if it had not been.
+                    let staged = (numbers.start..numbers.start + wanted).take_while(|&number| {
+                        let staged = producer.stage(item(number).map(|word| !word)).is_ok();
+                        staged.then(|| producer.change_staged(|item| *item = item.map(|word| !word))).is_some()
+                    });
+                    let staged = staged.count() as u64;
+                    // Half of the time the next push publishes them.
+                    if staged == wanted || random.below(2) == 0 {
+                        producer.commit();
+                    }
+                    staged
+                }
+                2 => {
                     let batch: Vec<_> = (numbers.start..numbers.start + wanted).map(item).collect();
                     producer.push_slice(&batch).unwrap() as u64
                 }
@@ -115,6 +128,7 @@ fn spsc_every_operation_mixed() {
                 thread::yield_now();
             }
         }
+        producer.commit();
     });
     let mut random = Random(0x2545_F491_4F6C_DD1D);
     let mut checker = Checker::default();
