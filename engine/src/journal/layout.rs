@@ -124,7 +124,7 @@ pub(super) fn seal_sector(sector: &mut [u8], place: SectorPlace, payload: &[u8])
 /// Finds out whether a sector is whole and in its place.
 pub(super) fn sector_state(sector: &[u8], place: SectorPlace) -> SectorState {
     let (payload, check) = sector.split_at(SECTOR_PAYLOAD_BYTES);
-    if check_of(place, payload).to_le_bytes() == check {
+    if check_of(place, payload) == u32::from_le_bytes(field(check, 0)) {
         SectorState::Good
     } else if is_zero(sector) {
         SectorState::Zero
@@ -267,7 +267,7 @@ pub(super) fn decode_record(bytes: &[u8], command: &mut SequencedCommand) -> Res
     let (length, _) = bytes.split_first_chunk::<2>().ok_or(Damage::Length)?;
     let checked = RECORD_HEADER_BYTES + usize::from(u16::from_le_bytes(*length));
     let record = bytes.get(..checked + 4).ok_or(Damage::Length)?;
-    if crc32c::crc32c(&record[..checked]).to_le_bytes() != record[checked..] {
+    if crc32c::crc32c(&record[..checked]) != u32::from_le_bytes(field(record, checked)) {
         return Err(Damage::Record);
     }
     let cause = u32::from_le_bytes(field(record, 2));
