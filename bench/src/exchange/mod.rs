@@ -5,14 +5,11 @@ pub mod in_line;
 mod replay;
 pub mod workload;
 
-use std::path::PathBuf;
-
 use anyhow::Result;
-use gateway_sim::machine::file_system_of;
-use tempfile::TempDir;
 
 use self::{
     in_line::{EndState, Outcome},
+    replay::History,
     workload::Workload,
 };
 use crate::{
@@ -25,19 +22,17 @@ use crate::{
 struct InLine {
     workload: Workload,
     samples: Vec<f64>,
-    /// With the setup counted, as the replay has to.
-    with_setup: Vec<f64>,
     expected: EndState,
     failures: Vec<String>,
 }
 
+/// How often the flow is repeated in the history that is replayed.
+const HISTORY_CYCLES: usize = 4;
+
 /// Measures the exchange in line.
 pub struct Exchanges {
-    directory: PathBuf,
     runs: Vec<InLine>,
-    /// Of the first workload.
-    journal: TempDir,
-    replays: Vec<f64>,
+    history: History,
 }
 
 impl InLine {
@@ -53,13 +48,12 @@ impl InLine {
         if expected.events.refusals > 0 {
             failures.push(format!("in line, {}: {} commands refused", workload.name, expected.events.refusals));
         }
-        Self { workload, samples: Vec::new(), with_setup: Vec::new(), expected, failures }
+        Self { workload, samples: Vec::new(), expected, failures }
     }
 
     fn round(&mut self) {
         let outcome = in_line::run(&self.workload);
         self.samples.push(self.workload.flow.len() as f64 / outcome.flow_seconds);
-        self.with_setup.push(self.workload.commands() as f64 / outcome.all_seconds);
         self.check("in line", &outcome);
     }
 
@@ -86,8 +80,8 @@ impl Exchanges {
             vec![flows::exchange_core(commands), flows::deep(settings.deep_orders, settings.deep_accounts, commands)];
         flows.extend(flows::EQUITY_SWINGS.map(|swing| flows::equity(swing, settings.deep_orders / 10, commands)));
         let runs: Vec<InLine> = flows.iter().map(|flow| InLine::new(Workload::new(flow))).collect();
-        let journal = replay::journal_of(&runs[0].workload, &settings.directory)?;
-        Ok(Self { directory: settings.directory.clone(), runs, journal, replays: Vec::new() })
+        let history = History::new(commands, HISTORY_CYCLES, &settings.directory)?;
+        Ok(Self { runs, history })
     }
 
     /// Measures everything once.
@@ -96,11 +90,7 @@ impl Exchanges {
     /// When the journal cannot be read.
     pub fn round(&mut self) -> Result<()> {
         self.runs.iter_mut().for_each(InLine::round);
-        let outcome = replay::replay(self.journal.path())?;
-        let first = &mut self.runs[0];
-        self.replays.push(first.workload.commands() as f64 / outcome.all_seconds);
-        first.check("replay", &outcome);
-        Ok(())
+        self.history.round()
     }
 
     /// The figures, and what of ours went wrong.
@@ -115,11 +105,6 @@ impl Exchanges {
             figures.push(Figure::new(workload.name.as_str(), "in line", samples, outcome.to_owned()));
         }
         let first = &self.runs[0];
-        let journal = format!("{}, from a journal on {}", first.workload.name, file_system_of(&self.directory));
-        figures.push(
-            Figure::new("replay", journal, &self.replays, first.outcome().to_owned())
-                .compared_to("in line with its setup", &first.with_setup),
-        );
         let millions = |samples: &[f64]| median(samples) / 1e6;
         let equity = self.runs[2..].iter().min_by(|one, other| median(&one.samples).total_cmp(&median(&other.samples)));
         let mut targets = vec![
@@ -140,10 +125,11 @@ impl Exchanges {
             let claim = format!("in line, the worst equity path, {}: millions a second", worst.workload.name);
             targets.push(Target::at_least("inline_mps.equity_worst", claim, millions(&worst.samples), 5.0));
         }
-        let ratio = median(&self.replays) / median(&first.with_setup);
-        targets.push(Target::at_least("ratios.replay_vs_inline", "replay from the journal, of in line", ratio, 0.9));
         let section = Section { title: "exchange in line".to_owned(), conditions, unit: "commands", figures };
-        let failures = self.runs.into_iter().flat_map(|run| run.failures).collect();
-        Findings { sections: vec![section], targets, failures }
+        let mut replayed = self.history.finish();
+        replayed.sections.insert(0, section);
+        replayed.targets.splice(0..0, targets);
+        replayed.failures.extend(self.runs.into_iter().flat_map(|run| run.failures));
+        replayed
     }
 }
