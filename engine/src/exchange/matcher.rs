@@ -137,50 +137,55 @@ impl Matcher {
         else {
             unreachable!("a {} places no limit order", command.kind_name());
         };
-        let plain = client_order_id.0 == 0
+        let Self { global_status, markets, orders, .. } = self;
+        let books = market_mut(markets, market);
+        let is_open = (*global_status, books.status) == (TradingStatus::Open, TradingStatus::Open);
+        let is_plain = client_order_id.0 == 0
             && matches!(limit_type, LimitType::GoodTillCancel | LimitType::ImmediateOrCancel)
-            && self.orders.len() < OPEN_ORDERS_MAX
-            && self.is_open(market);
-        if !plain
-            && let Err(reason) = self.check_limit(account, market, side, limit_type, price, quantity, client_order_id)
-        {
+            && orders.len() < OPEN_ORDERS_MAX
+            && is_open;
+        if !is_plain && let Err(reason) = self.check_limit(command) {
             let asset = self.hold_asset(market, side);
             refuse_order(account, asset, terms, reason, command, sink);
             return;
         }
+        let Self { markets, orders, .. } = self;
+        let books = market_mut(markets, market);
         let (order, held) = (OrderId(sequence.0), terms.held);
         sink.emit(Event::OrderAccepted { order, account, market, side, price, quantity, held, client_order_id });
-        let may_trade = plain || self.is_open(market);
-        let (market, orders) = (market_mut(&mut self.markets, market), &mut self.orders);
-        let may_rest = limit_type.may_rest();
-        let mut taker = Taker::new(order, account, side, price, quantity, terms);
-        let mut stopped = Stopped::NothingToTrade;
-        if may_trade && market.side(side.opposite()).trades_at(price) {
-            stopped = match_limit(market, orders, &mut taker, sink);
+        let (mut remaining, mut notional) = (quantity, 0);
+        if is_open && books.side(side.opposite()).trades_at(price) {
+            let mut taker = Taker::new(order, account, side, price, quantity, terms);
+            let stopped = match_limit(books, orders, &mut taker, sink);
             if taker.remaining.is_zero() {
                 return;
             }
-        }
-        if !may_rest || stopped == Stopped::OwnOrder {
-            cancel_taker(&market.spec, &taker, stopped.cancel_reason(), sink);
+            if stopped == Stopped::OwnOrder || !limit_type.may_rest() {
+                cancel_taker(&books.spec, &taker, stopped.cancel_reason(), sink);
+                return;
+            }
+            (remaining, notional) = (taker.remaining, taker.notional);
+        } else if !limit_type.may_rest() {
+            let taker = Taker::new(order, account, side, price, quantity, terms);
+            cancel_taker(&books.spec, &taker, CancelReason::Unfilled, sink);
             return;
         }
         let slot = orders.insert(Order::new(
             order,
             client_order_id,
             account,
-            market.spec.market,
+            market,
             side,
             limit_type == LimitType::PostOnly,
             price,
-            taker.remaining,
+            remaining,
             terms.maker_rate,
             terms.taker_rate,
         ));
-        if taker.notional > 0 {
-            orders.set_traded(slot, &Traded::as_taker(taker.notional));
+        if notional > 0 {
+            orders.set_traded(slot, &Traded::as_taker(notional));
         }
-        market.side_mut(side).append(orders, slot);
+        books.side_mut(side).append(orders, slot);
     }
 
     #[inline(never)]
@@ -443,17 +448,12 @@ impl Matcher {
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the fields of one command")]
-    fn check_limit(
-        &self,
-        account: AccountId,
-        market: MarketId,
-        side: Side,
-        limit_type: LimitType,
-        price: Price,
-        quantity: Quantity,
-        name: ClientOrderId,
-    ) -> Result<(), RejectReason> {
+    fn check_limit(&self, command: &Command) -> Result<(), RejectReason> {
+        let &Command::PlaceLimit { account, market, side, limit_type, price, quantity, client_order_id: name } =
+            command
+        else {
+            unreachable!("a {} places no limit order", command.kind_name());
+        };
         self.check_new(account, market, name, limit_type.may_rest())?;
         match limit_type {
             LimitType::GoodTillCancel | LimitType::ImmediateOrCancel => Ok(()),
