@@ -647,3 +647,115 @@ fn restore_carries(fields: &mut Fields<'_>, matcher: &mut Matcher) -> Result<(),
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        command::Command,
+        event::{Event, EventSink},
+        types::LimitType,
+    };
+
+    struct Unrefused;
+
+    impl EventSink for Unrefused {
+        fn emit(&mut self, event: Event) {
+            assert!(!matches!(event, Event::Refused { .. }), "{event:?}");
+        }
+    }
+
+    /// An account with two deposits, and two orders at the end of the only market's asks.
+    fn state() -> (Vec<u8>, Sequence) {
+        let account = AccountId(7);
+        let (market, base, quote) = (MarketId(0), AssetId(0), AssetId(1));
+        let deposit = |asset, id| Command::Deposit {
+            account,
+            asset,
+            amount: Amount(100),
+            external_id: ExternalId::from_u128(id),
+        };
+        let order = |name| Command::PlaceLimit {
+            account,
+            market,
+            side: Side::Sell,
+            limit_type: LimitType::GoodTillCancel,
+            price: Price(10),
+            quantity: Quantity(5),
+            client_order_id: ClientOrderId(name),
+        };
+        let rate = FeeRate(0);
+        let (one, symbol) = (Amount(1), |symbol: &str| symbol.parse().expect("a symbol"));
+        let spec = Command::AddMarket {
+            market,
+            base,
+            quote,
+            lot_size: one,
+            tick_value: one,
+            maker_rate: rate,
+            taker_rate: rate,
+        };
+        let commands = [
+            Command::AddAsset { asset: base, symbol: symbol("BTC"), scale: 0 },
+            Command::AddAsset { asset: quote, symbol: symbol("USD"), scale: 0 },
+            spec,
+            Command::CreateAccount { account },
+            deposit(base, 1),
+            deposit(base, 2),
+            order(1),
+            order(2),
+        ];
+        let mut exchange = Exchange::new();
+        for (sequence, command) in (1..).map(Sequence).zip(&commands) {
+            exchange.apply(sequence, Timestamp(0), command, &mut Unrefused);
+        }
+        let mut bytes = Vec::new();
+        exchange.canonical_state(&mut |piece| bytes.extend_from_slice(piece));
+        (bytes, exchange.last_sequence())
+    }
+
+    fn error_of(bytes: &[u8], last: Sequence) -> RestoreError {
+        Exchange::from_canonical_state(bytes, last, 0).expect_err("it is no state")
+    }
+
+    #[test]
+    fn bytes_that_end_early_or_late_are_no_state() {
+        let (mut bytes, last) = state();
+        Exchange::from_canonical_state(&bytes, last, 0).expect("it is a state");
+        for length in 0..bytes.len() {
+            let error = error_of(&bytes[..length], last);
+            assert!(matches!(error, RestoreError::Truncated(..)), "{length} bytes: {error}");
+        }
+        bytes.push(0);
+        assert_eq!(error_of(&bytes, last), RestoreError::TrailingBytes(1));
+    }
+
+    #[test]
+    fn what_is_there_twice_or_out_of_order_is_no_state() {
+        let (bytes, last) = state();
+        let second = bytes.len() - 57;
+        let first = second - 57;
+        // The lengths of withdrawals, bids and asks lie between.
+        let credit = first - 3 * 8 - 18;
+        let copied = |from: usize, to: usize, count: usize| {
+            let mut changed = bytes.clone();
+            changed.copy_within(from..from + count, to);
+            changed
+        };
+        let mut wrong_flag = bytes.clone();
+        wrong_flag[second + 20] = 2;
+        let mut out_of_order = bytes.clone();
+        out_of_order[credit - 18..credit + 18].rotate_left(18);
+        let cases = [
+            (copied(first, second, 8), "orders"),
+            (copied(first + 12, second + 12, 8), "orders"),
+            (wrong_flag, "orders"),
+            (copied(credit - 18, credit, 18), "credited external ids"),
+            (out_of_order, "credited external ids"),
+        ];
+        for (number, (changed, part)) in cases.into_iter().enumerate() {
+            let error = error_of(&changed, last);
+            assert!(matches!(error, RestoreError::Invalid(_, found) if found == part), "case {number}: {error}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The state as canonical bytes, its hash, and the checks of its invariants.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use super::{Both, Exchange, Matcher, RULES_VERSION, Risk, WithdrawalState, ledger::Ledger, slab::room_for};
 use crate::types::{AMOUNT_MAX, AccountId, AssetId, TradingStatus};
@@ -315,11 +315,20 @@ struct Needs<'a> {
     ledger: &'a Ledger,
     /// By the number of the account's record.
     accounts: Vec<AccountNeeds>,
-    /// For each balance that is not zero: the asset, and what is needed of it. More than a `u64` is more than any account
-    /// may hold, and counts as the most there is.
-    balances: Vec<(AssetId, u64)>,
-    /// Orders whose accounts were asked for. They are dealt with together, so that memory is waited for once.
-    waiting: Vec<(AccountId, u32, AssetId, u64)>,
+    /// For each balance that is not zero: the asset.
+    assets: Vec<AssetId>,
+    /// And what is needed of it. More than a `u64` is more than any account may hold, and counts as the most there is.
+    needed: Vec<u64>,
+    /// Orders that are dealt with together, so that memory is waited for once.
+    waiting: Vec<Waiting>,
+}
+
+/// An order whose account was asked for.
+struct Waiting {
+    account: AccountId,
+    record: u32,
+    asset: AssetId,
+    amount: u64,
 }
 
 /// Where the needs of an account are, and how many orders it has open.
@@ -339,24 +348,24 @@ impl<'a> Needs<'a> {
         let ledger = &risk.ledger;
         let mut accounts = room_for(ledger.accounts_at_most());
         accounts.resize(ledger.accounts_at_most(), AccountNeeds::default());
-        let mut balances = room_for(ledger.balances_at_most());
+        let (mut assets, balances_max) = (Vec::new(), ledger.balances_at_most());
+        assets.reserve(balances_max);
         let mut found = Vec::new();
         for (account, record) in ledger.accounts() {
             ledger.read_balances(record, &mut found);
-            let first = u32::try_from(balances.len()).expect("fewer than 2^32 balances");
+            let first = u32::try_from(assets.len()).expect("fewer than 2^32 balances");
             accounts[ledger.record_of(account).expect("it is there") as usize] =
                 AccountNeeds { first, balances: found.len() as u32, open_orders: 0 };
-            balances.extend(found.iter().map(|(asset, _)| (*asset, 0)));
+            assets.extend(found.iter().map(|(asset, _)| *asset));
         }
-        Self { ledger, accounts, balances, waiting: Vec::with_capacity(WAITING_MAX) }
+        let mut needed = room_for(assets.len());
+        needed.resize(assets.len(), 0);
+        Self { ledger, accounts, assets, needed, waiting: Vec::with_capacity(WAITING_MAX) }
     }
 
     fn hold(&mut self, account: AccountId, asset: AssetId, amount: u64) -> Result<(), String> {
-        match self.ledger.record_of(account) {
-            Some(record) => self.hold_at(account, record, asset, amount),
-            None if amount == 0 => Ok(()),
-            None => Err(format!("{account} holds too little of {asset}: {amount} is needed")),
-        }
+        let place = self.ledger.record_of(account).and_then(|record| self.place(record, asset));
+        self.hold_at(place, account, asset, amount)
     }
 
     /// Counts an open order, for which `amount` is to be held; at the latest when
@@ -365,35 +374,41 @@ impl<'a> Needs<'a> {
         let there = self.ledger.record_of(account).ok_or_else(|| format!("{account} has an order and is not there"));
         let record = there?;
         ringbuf::prefetch_write(&self.accounts[record as usize]);
-        self.waiting.push((account, record, asset, amount));
+        self.waiting.push(Waiting { account, record, asset, amount });
         if self.waiting.len() < WAITING_MAX { Ok(()) } else { self.hold_for_those_waiting() }
     }
 
     fn hold_for_those_waiting(&mut self) -> Result<(), String> {
-        let waiting = std::mem::take(&mut self.waiting);
-        for (_, record, ..) in &waiting {
-            let needs = &mut self.accounts[*record as usize];
-            needs.open_orders += 1;
-            // They may lie in two cache lines.
-            for at in [needs.first, needs.first + needs.balances.saturating_sub(1)] {
-                if let Some(balance) = self.balances.get(at as usize) {
-                    ringbuf::prefetch_write(balance);
-                }
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for order in &waiting {
+            let account = &mut self.accounts[order.record as usize];
+            account.open_orders += 1;
+            ringbuf::prefetch_slice_index(&self.assets, account.first as usize);
+        }
+        let mut places = [None; WAITING_MAX];
+        for (place, order) in places.iter_mut().zip(&waiting) {
+            *place = self.place(order.record, order.asset);
+            if let Some(needed) = place.and_then(|place| self.needed.get(place)) {
+                ringbuf::prefetch_write(needed);
             }
         }
-        for &(account, record, asset, amount) in &waiting {
-            self.hold_at(account, record, asset, amount)?;
+        for (place, order) in places.into_iter().zip(waiting.drain(..)) {
+            self.hold_at(place, order.account, order.asset, order.amount)?;
         }
         self.waiting = waiting;
-        self.waiting.clear();
         Ok(())
     }
 
-    fn hold_at(&mut self, account: AccountId, record: u32, asset: AssetId, amount: u64) -> Result<(), String> {
-        let needs = self.accounts[record as usize];
-        let balances = &mut self.balances[needs.first as usize..][..needs.balances as usize];
-        match balances.iter_mut().find(|(known, _)| *known == asset) {
-            Some((_, needed)) => *needed = needed.saturating_add(amount),
+    /// Where a balance is in `assets` and `needed`.
+    fn place(&self, record: u32, asset: AssetId) -> Option<usize> {
+        let AccountNeeds { first, balances, .. } = self.accounts[record as usize];
+        let assets = &self.assets[first as usize..][..balances as usize];
+        assets.iter().position(|known| *known == asset).map(|index| first as usize + index)
+    }
+
+    fn hold_at(&mut self, place: Option<usize>, account: AccountId, asset: AssetId, amount: u64) -> Result<(), String> {
+        match place {
+            Some(place) => self.needed[place] = self.needed[place].saturating_add(amount),
             None if amount == 0 => {}
             None => return Err(format!("{account} holds too little of {asset}: {amount} is needed")),
         }
@@ -402,15 +417,15 @@ impl<'a> Needs<'a> {
 }
 
 fn check_balances(risk: &Risk, needs: &Needs<'_>) -> Result<(), String> {
-    let mut sums: BTreeMap<AssetId, i128> = BTreeMap::new();
+    let mut sums: Vec<i128> = vec![0; risk.assets.len()];
     for asset in risk.assets.iter().flatten() {
-        sums.insert(asset.asset, risk.ledger.system(asset.asset).iter().sum());
+        sums[usize::from(asset.asset.0)] = risk.ledger.system(asset.asset).iter().sum();
     }
-    let (mut needed, mut balances) = (needs.balances.iter(), Vec::new());
+    let (mut needed, mut balances) = (needs.needed.iter(), Vec::new());
     for (account, record) in risk.ledger.accounts() {
         risk.ledger.read_balances(record, &mut balances);
         for &(asset, balance) in &balances {
-            let (_, needed) = needed.next().expect("one for each balance");
+            let needed = needed.next().expect("one for each balance");
             if balance.held.0 != *needed {
                 return Err(format!(
                     "{account} holds {} of {asset}; its orders and withdrawals need {needed}",
@@ -421,14 +436,15 @@ fn check_balances(risk: &Risk, needs: &Needs<'_>) -> Result<(), String> {
             if total > u128::from(AMOUNT_MAX) {
                 return Err(format!("{account} has {total} of {asset}, more than there can be"));
             }
-            *sums.entry(asset).or_default() += i128::try_from(total).expect("a balance is far below i128::MAX");
+            let sum = sums.get_mut(usize::from(asset.0)).ok_or_else(|| format!("{account} has {total} of no asset"))?;
+            *sum += i128::try_from(total).expect("a balance is far below i128::MAX");
         }
         let open = risk.ledger.record_of(account).map_or(0, |record| needs.accounts[record as usize].open_orders);
         if record.open_orders_max != open {
             return Err(format!("{account} counts {} open orders, {open} are open", record.open_orders_max));
         }
     }
-    match sums.into_iter().find(|(_, sum)| *sum != 0) {
+    match (0..).map(AssetId).zip(sums).find(|(_, sum)| *sum != 0) {
         Some((asset, sum)) => Err(format!("{asset} sums to {sum} over all accounts instead of zero")),
         None => Ok(()),
     }
