@@ -80,8 +80,8 @@ impl SortedCredits {
         follows
     }
 
-    /// Whether it is there. Ids are mostly hashes or numbers in a row, so where one is can be guessed from its value; every
-    /// other step halves what is left, whatever the values are.
+    /// Whether it is there. Ids are mostly hashes or numbers in a row, so where one is can be guessed from its value, and
+    /// guessed better from there; every fourth step halves what is left, whatever the values are.
     fn contains(&self, (asset, id): &Credit) -> bool {
         let Ok(found) = self.assets.binary_search_by_key(asset, |(known, _)| *known) else { return false };
         let wanted = rank(*id);
@@ -89,16 +89,17 @@ impl SortedCredits {
         // It is in `low..high`, if anywhere, and above and below what these stand next to.
         let (mut low, mut high) = (self.assets[found].1, end);
         let (mut above, mut below) = (0, u128::MAX);
-        let mut guess = true;
+        let mut step = 0_u32;
         while low < high {
-            let middle = low + if guess { guessed(wanted, above, below, high - low) } else { (high - low) / 2 };
+            step += 1;
+            let halves = step.is_multiple_of(4);
+            let middle = low + if halves { (high - low) / 2 } else { guessed(wanted, above, below, high - low) };
             let there = rank(self.ids[middle]);
             match there.cmp(&wanted) {
                 std::cmp::Ordering::Equal => return true,
                 std::cmp::Ordering::Less => (low, above) = (middle + 1, there),
                 std::cmp::Ordering::Greater => (high, below) = (middle, there),
             }
-            guess = !guess;
         }
         false
     }
@@ -114,10 +115,10 @@ impl SortedCredits {
 
 /// Where, of `count` values spread evenly from `above` to `below`, one is.
 fn guessed(wanted: u128, above: u128, below: u128, count: usize) -> usize {
-    // 64 bits are enough to guess with, from the first one on that tells the bounds apart.
-    let shift = (u64::BITS).saturating_sub((below - above).leading_zeros());
-    let (way, all) = ((wanted - above) >> shift, (below - above) >> shift);
-    let place = (way * count as u128).checked_div(all).unwrap_or(0);
+    // 32 bits are enough to guess with, from the first one on that tells the bounds apart.
+    let shift = (u128::BITS - u32::BITS).saturating_sub((below - above).leading_zeros());
+    let (way, all) = (((wanted - above) >> shift) as u64, ((below - above) >> shift) as u64);
+    let place = (way * u64::from(count as u32)).checked_div(all).unwrap_or(0);
     (place as usize).min(count - 1)
 }
 
