@@ -203,9 +203,14 @@ impl BookSide {
         }
     }
 
+    /// How many orders there are.
+    pub(super) fn count(&self) -> usize {
+        self.levels().map(|level| level.orders as usize).sum()
+    }
+
     /// Checks queues, sums and the best price against each other.
     pub(super) fn check(&self, orders: &Orders) -> Result<usize, String> {
-        let mut count = 0;
+        let (mut count, mut levels) = (0, 0);
         if self.best_rank != self.best().map_or(u64::MAX, |level| level.price.0 ^ self.flip) {
             return Err(format!("the best {} is not the best level", self.side));
         }
@@ -215,6 +220,7 @@ impl BookSide {
                 return Err(format!("{} levels out of order at price {}", self.side, level.price));
             }
             previous = Some(level.price);
+            levels += 1;
             let (mut quantity, mut in_queue, mut older, mut slot) = (0, 0, NONE, level.oldest);
             while slot != NONE {
                 let order = orders.get(slot);
@@ -234,7 +240,7 @@ impl BookSide {
             }
             count += in_queue as usize;
         }
-        if self.used as usize != self.levels().count() {
+        if self.used != levels {
             return Err(format!("{} levels are lost", self.side));
         }
         Ok(count)

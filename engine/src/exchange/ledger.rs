@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, hint::select_unpredictable};
 
-use super::slab::Slab;
+use super::slab::{Slab, room_for};
 use crate::types::{AccountId, Amount, AssetId};
 
 /// Accounts are kept in pages of this many, made when the first account of a page is created.
@@ -189,7 +189,7 @@ impl Ledger {
 
     /// The number of the account's record, if its page is there.
     #[inline]
-    fn record_of(&self, account: AccountId) -> Option<u32> {
+    pub(super) fn record_of(&self, account: AccountId) -> Option<u32> {
         let page = *self.pages.get((account.0 >> PAGE_BITS) as usize)?;
         (page != NONE).then_some(page << PAGE_BITS | account.0 & (PAGE_ACCOUNTS - 1))
     }
@@ -198,6 +198,11 @@ impl Ledger {
     #[inline]
     pub(super) fn accounts_at_most(&self) -> usize {
         self.records.len() as usize
+    }
+
+    /// How many balances there is room for without another page or chunk.
+    pub(super) fn balances_at_most(&self) -> usize {
+        self.accounts_at_most() * INLINE + self.arena.len()
     }
 
     /// Creates an account.
@@ -261,18 +266,28 @@ impl Ledger {
 
     /// An account's balances that are not zero, assets ascending.
     pub(super) fn balances(&self, record: &Account) -> Vec<(AssetId, Balance)> {
+        let mut balances = Vec::new();
+        self.read_balances(record, &mut balances);
+        balances
+    }
+
+    /// Puts an account's balances that are not zero in `balances`, assets ascending, instead of what is there.
+    pub(super) fn read_balances(&self, record: &Account, balances: &mut Vec<(AssetId, Balance)>) {
         let inline = (0..INLINE.min(usize::from(record.entries))).map(|place| Entry {
             available: record.available[place],
             held: record.held[place],
             asset: record.assets[place],
         });
-        let mut balances: Vec<_> = inline
-            .chain(self.chunk(record).iter().copied())
-            .filter(|entry| entry.available != 0 || entry.held != 0)
-            .map(|entry| (entry.asset, Balance { available: Amount(entry.available), held: Amount(entry.held) }))
-            .collect();
-        balances.sort_unstable_by_key(|(asset, _)| *asset);
-        balances
+        let entries = inline.chain(self.chunk(record).iter().copied());
+        let entries = entries.filter(|entry| entry.available != 0 || entry.held != 0);
+        balances.clear();
+        balances.extend(
+            entries
+                .map(|entry| (entry.asset, Balance { available: Amount(entry.available), held: Amount(entry.held) })),
+        );
+        if !balances.is_sorted_by_key(|(asset, _)| *asset) {
+            balances.sort_unstable_by_key(|(asset, _)| *asset);
+        }
     }
 
     /// The system accounts' balances of an asset, in the order of `AccountId::SYSTEM`.
@@ -364,10 +379,30 @@ impl Ledger {
         self.system[usize::from(asset.0)] = balances;
     }
 
-    /// Sets what an account has of an asset.
-    pub(super) fn restore_balance(&mut self, account: AccountId, asset: AssetId, balance: Balance) {
-        let (available, held) = self.balance_mut(account, asset);
-        (*available, *held) = (balance.available.0, balance.held.0);
+    /// Makes room, in a ledger without accounts, for so many whose ids lie close together, and for so many balances in chunks.
+    pub(super) fn reserve(&mut self, accounts: usize, in_chunks: usize) {
+        self.records.reserve(accounts.next_multiple_of(PAGE_ACCOUNTS as usize) + PAGE_ACCOUNTS as usize);
+        self.arena = room_for(in_chunks);
+    }
+
+    /// Creates an account that has these balances, each of another asset.
+    pub(super) fn restore_account(&mut self, account: AccountId, suspended: bool, balances: &[(AssetId, Balance)]) {
+        self.create_account(account);
+        let mut record = *self.account(account).expect("it was just created");
+        record.set_suspended(suspended);
+        record.entries = u16::try_from(balances.len()).expect("no more balances than assets");
+        let (inline, others) = balances.split_at(INLINE.min(balances.len()));
+        for (place, (asset, balance)) in inline.iter().enumerate() {
+            record.assets[place] = *asset;
+            (record.available[place], record.held[place]) = (balance.available.0, balance.held.0);
+        }
+        if let Some(class) = chunk_class_for(others.len()) {
+            (record.chunk, record.chunk_class) = (self.allocate_chunk(class), class);
+            for (entry, (asset, balance)) in self.arena[record.chunk as usize..].iter_mut().zip(others) {
+                *entry = Entry { available: balance.available.0, held: balance.held.0, asset: *asset };
+            }
+        }
+        *self.account_mut(account).expect("it was just created") = record;
     }
 
     /// Lets `amount` in from outside: available grows.
@@ -564,6 +599,20 @@ const fn chunk_entries(class: u8) -> usize {
     2 << class
 }
 
+/// The smallest class of chunk that has room for so many balances; none for no balance.
+const fn chunk_class_for(entries: usize) -> Option<u8> {
+    match entries {
+        0 => None,
+        // There are no more balances than assets, so the class is a small number.
+        _ => Some((entries.next_power_of_two().ilog2() as u8).saturating_sub(1)),
+    }
+}
+
+/// How many places in chunks an account takes that has so many balances.
+pub(super) fn entries_in_chunks(balances: usize) -> usize {
+    chunk_class_for(balances.saturating_sub(INLINE)).map_or(0, chunk_entries)
+}
+
 #[inline]
 fn add(balance: &mut u64, amount: u64) {
     *balance = balance.checked_add(amount).expect("a balance stays within the asset's supply");
@@ -598,6 +647,32 @@ mod tests {
         }
         assert_eq!(ledger.accounts().map(|(id, _)| id).collect::<Vec<_>>(), [first, second]);
         assert_eq!(ledger.balances(ledger.account(first).unwrap()).len(), 500);
+    }
+
+    /// An account that is restored, however many balances it has, is one that came about by deposits.
+    #[test]
+    fn a_restored_account_grows_as_any_other() {
+        for balances in 0..20 {
+            let (mut ledger, mut expected) = (Ledger::default(), Ledger::default());
+            let (account, assets) = (AccountId(1_030), (0..30).map(AssetId));
+            assets.clone().for_each(|asset| ledger.add_asset(asset));
+            assets.clone().for_each(|asset| expected.add_asset(asset));
+            expected.create_account(account);
+            assets.clone().take(balances).for_each(|asset| expected.deposit(account, asset, Amount(9)));
+            let known = expected.balances(expected.account(account).unwrap());
+            ledger.reserve(1, entries_in_chunks(balances));
+            let room = ledger.arena.capacity();
+            ledger.restore_account(account, true, &known);
+            assert_eq!(ledger.arena.capacity(), room, "{balances} balances have room");
+            assert!(ledger.account(account).unwrap().is_suspended());
+            for asset in assets.rev() {
+                assert_eq!(ledger.balance(account, asset), expected.balance(account, asset));
+                ledger.deposit(account, asset, Amount(5));
+                expected.deposit(account, asset, Amount(5));
+            }
+            let found = ledger.balances(ledger.account(account).unwrap());
+            assert_eq!(found, expected.balances(expected.account(account).unwrap()));
+        }
     }
 
     #[test]

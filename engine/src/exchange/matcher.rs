@@ -381,12 +381,8 @@ impl Matcher {
     /// Puts an order behind all others of its price; gives false when there is one with its id or its name already.
     #[must_use]
     pub(super) fn restore_order(&mut self, order: Order, traded: &Traded) -> bool {
-        let named = self.orders.find_by_client_order_id(order.account, order.client_order_id).is_some();
-        if named || self.orders.find(order.id).is_some() {
-            return false;
-        }
         let (market, side) = (order.market, order.side);
-        let slot = self.orders.insert(order);
+        let Some(slot) = self.orders.restore(order) else { return false };
         self.orders.set_traded(slot, traded);
         market_mut(&mut self.markets, market).side_mut(side).append(&mut self.orders, slot);
         true

@@ -9,6 +9,7 @@
 
 mod auction;
 mod book;
+mod credits;
 mod ledger;
 mod levels;
 mod look_ahead;

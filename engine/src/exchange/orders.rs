@@ -352,6 +352,32 @@ impl Orders {
         slot
     }
 
+    /// As [`insert`](Self::insert), of an order whose id or name another one may have; then it gives nothing, and the orders
+    /// are good for nothing any more.
+    pub(super) fn restore(&mut self, mut order: Order) -> Option<u32> {
+        let slot = self.take_slot();
+        let slots = &self.slots;
+        if !self.by_id.insert_new(hash_of_id(order.id), slot, |known| slots.get(known).id == order.id) {
+            return None;
+        }
+        if order.client_order_id.0 != 0 {
+            let hash = self.hash_of_name(order.account, order.client_order_id);
+            let is_the_same = |known| {
+                let known = self.slots.get(known);
+                known.client_order_id == order.client_order_id && known.account == order.account
+            };
+            if !self.by_client_order_id.insert_new(hash, slot, is_the_same) {
+                return None;
+            }
+        }
+        let next = std::mem::replace(self.first_of_account_mut(order.account), slot);
+        (order.account_next, order.account_previous) = (next, NONE);
+        self.slots.get_mut(next).account_previous = slot;
+        *self.slots.get_mut(slot) = order;
+        self.open += 1;
+        Some(slot)
+    }
+
     #[inline]
     fn take_slot(&mut self) -> u32 {
         let slot = self.free;

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::{
     AIRDROP_LINES_MAX, Airdrop, AirdropLimits, AirdropState, Exchange, Matcher, OperatorView, PayoutVelocity,
     RULES_VERSION, Risk, Withdrawal, WithdrawalState,
-    ledger::Balance,
-    orders::{Order, Traded},
+    credits::{Credits, SortedCredits},
+    ledger::{Balance, entries_in_chunks},
+    orders::{Order, Orders, Traded},
 };
 use crate::types::{
     AMOUNT_MAX, AccountId, AirdropId, Amount, AssetId, AssetSpec, ClientOrderId, Controls, Digest, ExternalId, FeeRate,
@@ -71,7 +72,7 @@ struct Fields<'a> {
     part: &'static str,
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], RestoreError> {
         let field = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<N>());
         let field = *field.ok_or(RestoreError::Truncated(self.at, self.part))?;
@@ -85,6 +86,13 @@ impl Fields<'_> {
         let end = bytes.and_then(|bytes| self.at.checked_add(bytes)).filter(|end| *end <= self.bytes.len());
         self.at = end.ok_or(RestoreError::Truncated(self.bytes.len(), self.part))?;
         Ok(())
+    }
+
+    /// `count` items of `N` bytes each, which it stays in front of.
+    fn items<const N: usize>(&self, count: u64) -> Result<&'a [[u8; N]], RestoreError> {
+        let mut end = *self;
+        end.skip(count, N)?;
+        Ok(self.bytes[self.at..end.at].as_chunks().0)
     }
 
     fn byte(&mut self) -> Result<u8, RestoreError> {
@@ -142,6 +150,11 @@ impl Fields<'_> {
         if length > left / item_bytes { Err(RestoreError::Truncated(self.bytes.len(), part)) } else { Ok(length) }
     }
 
+    /// The same, of a list that is read later.
+    fn count_of(mut self, part: &'static str, item_bytes: u64) -> Result<usize, RestoreError> {
+        self.length(part, item_bytes).map(|length| length as usize)
+    }
+
     fn check(&self, holds: bool) -> Result<(), RestoreError> {
         if holds { Ok(()) } else { Err(self.invalid()) }
     }
@@ -183,14 +196,16 @@ impl Exchange {
         restore_assets(&mut fields, &mut risk)?;
         let markets = restore_markets(&mut fields, &mut risk, &mut matcher)?;
         let mut books = fields;
-        skip_to_books(&mut books)?;
+        let in_chunks = skip_to_books(&mut books)?;
         let (restored, end) = how.both(
             || {
+                risk.ledger.reserve(fields.count_of("accounts", 13)?, in_chunks);
                 restore_accounts(&mut fields, &mut risk)?;
                 restore_credits_and_withdrawals(&mut fields, &mut risk, last)?;
                 markets.iter().try_for_each(|spec| restore_open_orders(&mut fields, &mut risk, spec))
             },
             || {
+                matcher.orders.reserve(count_orders(books, markets.len())?);
                 markets.iter().try_for_each(|spec| restore_books(&mut books, &mut matcher, spec, last))?;
                 Ok(books)
             },
@@ -209,7 +224,7 @@ impl Exchange {
             return Err(RestoreError::Inconsistent(format!("more of {asset} could come back than there can be")));
         }
         let exchange = Self::from_parts(risk, matcher, last);
-        exchange.check_invariants().map_err(RestoreError::Inconsistent)?;
+        exchange.check_invariants_by(how).map_err(RestoreError::Inconsistent)?;
         if version != exchange.rules_version_in_use() {
             return Err(RestoreError::Inconsistent(format!("it is not one of rules version {version}")));
         }
@@ -273,48 +288,73 @@ fn restore_markets(
 }
 
 fn restore_accounts(fields: &mut Fields<'_>, risk: &mut Risk) -> Result<(), RestoreError> {
-    let mut previous = None;
+    let (mut previous, mut balances) = (None, Vec::new());
     for _ in 0..fields.length("accounts", 13)? {
         let account = AccountId(fields.word()?);
         fields.check(previous < Some(account) && account.is_user())?;
         previous = Some(account);
         let suspended = fields.flag()?;
-        risk.restore_account(account, suspended);
+        balances.clear();
         let mut previous = None;
-        for _ in 0..fields.length("balances", 18)? {
-            let asset = AssetId(fields.short()?);
-            let balance = Balance { available: Amount(fields.long()?), held: Amount(fields.long()?) };
+        let length = fields.length("balances", 18)?;
+        for item in fields.items::<18>(length)? {
+            let asset = AssetId(u16::from_le_bytes(field(item, 0)));
+            let [available, held] = [2, 10].map(|at| Amount(u64::from_le_bytes(field(item, at))));
+            let balance = Balance { available, held };
+            fields.at += item.len();
             fields.check(previous < Some(asset) && risk.asset(asset).is_some() && balance != Balance::default())?;
             previous = Some(asset);
-            risk.restore_balance(account, asset, balance);
+            balances.push((asset, balance));
         }
+        risk.ledger.restore_account(account, suspended, &balances);
         fields.part = "accounts";
     }
     Ok(())
 }
 
-/// Passes over what [`restore_accounts`] and [`restore_credits_and_withdrawals`] read.
-fn skip_to_books(fields: &mut Fields<'_>) -> Result<(), RestoreError> {
+/// Passes over what [`restore_accounts`] and [`restore_credits_and_withdrawals`] read; gives how many places in chunks all
+/// accounts take.
+fn skip_to_books(fields: &mut Fields<'_>) -> Result<usize, RestoreError> {
+    let mut in_chunks = 0;
     for _ in 0..fields.length("accounts", 13)? {
         fields.skip(1, 5)?;
         let balances = fields.length("balances", 18)?;
         fields.skip(balances, 18)?;
+        in_chunks += entries_in_chunks(balances as usize);
         fields.part = "accounts";
     }
     let credits = fields.length("credited external ids", 18)?;
     fields.skip(credits, 18)?;
     let withdrawals = fields.length("withdrawals", 39)?;
-    fields.skip(withdrawals, 39)
+    fields.skip(withdrawals, 39)?;
+    Ok(in_chunks)
+}
+
+/// How many orders the books of so many markets have.
+fn count_orders(mut fields: Fields<'_>, markets: usize) -> Result<usize, RestoreError> {
+    let mut count = 0;
+    for _ in 0..2 * markets {
+        let orders = fields.length("orders", 57)?;
+        fields.skip(orders, 57)?;
+        count += orders as usize;
+    }
+    Ok(count)
 }
 
 /// What risk needs to know of the orders that [`restore_books`] reads.
 fn restore_open_orders(fields: &mut Fields<'_>, risk: &mut Risk, spec: &MarketSpec) -> Result<(), RestoreError> {
     for _ in [Side::Buy, Side::Sell] {
-        for _ in 0..fields.length("orders", 57)? {
-            fields.skip(1, 8)?;
-            let account = AccountId(fields.word()?);
-            fields.skip(1, 45)?;
-            fields.check(risk.account(account).is_some())?;
+        let length = fields.length("orders", 57)?;
+        let items = fields.items::<57>(length)?;
+        let account_of = |item: &[u8; 57]| AccountId(u32::from_le_bytes(field(item, 8)));
+        for (index, item) in items.iter().enumerate() {
+            if let Some(record) = items.get(index + AHEAD).and_then(|item| risk.ledger.account_place(account_of(item)))
+            {
+                ringbuf::prefetch_write(record);
+            }
+            let account = account_of(item);
+            fields.at += item.len();
+            fields.check(risk.ledger.account(account).is_some())?;
             risk.restore_open_order(account, spec.market);
         }
     }
@@ -326,16 +366,15 @@ fn restore_credits_and_withdrawals(
     risk: &mut Risk,
     last: Sequence,
 ) -> Result<(), RestoreError> {
-    let mut previous = None;
-    let credits = fields.length("credited external ids", 18)?;
-    // No more than the bytes hold, so the room is no more than a small multiple of them.
-    risk.credited.reserve(credits as usize);
-    for _ in 0..credits {
-        let credit = (AssetId(fields.short()?), ExternalId(fields.take()?));
-        fields.check(previous < Some(credit) && risk.asset(credit.0).is_some())?;
-        previous = Some(credit);
-        risk.credited.insert(credit);
+    // No more than the bytes hold, so the room is no more than they take.
+    let length = fields.length("credited external ids", 18)?;
+    let mut credits = SortedCredits::with_capacity(length as usize);
+    for item in fields.items::<18>(length)? {
+        let credit = (AssetId(u16::from_le_bytes(field(item, 0))), ExternalId(field(item, 2)));
+        fields.at += item.len();
+        fields.check(credits.push(credit) && risk.asset(credit.0).is_some())?;
     }
+    risk.credited = Credits::restored(credits);
     let mut previous = None;
     let withdrawals = fields.length("withdrawals", 39)?;
     risk.withdrawals.reserve(withdrawals as usize);
@@ -353,7 +392,7 @@ fn restore_credits_and_withdrawals(
         };
         let external_id = ExternalId(fields.take()?);
         fields.check(previous < Some(id) && id.0 <= last.0 && risk.asset(asset).is_some())?;
-        fields.check(risk.account(account).is_some() && amount.0 <= crate::types::AMOUNT_MAX)?;
+        fields.check(risk.ledger.account(account).is_some() && amount.0 <= crate::types::AMOUNT_MAX)?;
         previous = Some(id);
         let shortfall = Amount::ZERO;
         let withdrawal = Withdrawal { account, asset, amount, state, external_id, shortfall };
@@ -373,16 +412,21 @@ fn restore_books(
         // All open quantity is backed by balances, so it is no more than there can be.
         let mut open = 0_u64;
         let mut previous = None;
-        let orders = fields.length("orders", 57)?;
-        matcher.orders.reserve(matcher.orders.len() + usize::try_from(orders).unwrap_or(0));
-        for _ in 0..orders {
-            let (id, account) = (OrderId(fields.long()?), AccountId(fields.word()?));
-            let (name, post_only) = (ClientOrderId(fields.long()?), fields.flag()?);
-            let (price, remaining) = (Price(fields.long()?), Quantity(fields.long()?));
-            let (maker_rate, taker_rate) = (fields.rate()?, fields.rate()?);
+        let length = fields.length("orders", 57)?;
+        let items = fields.items::<57>(length)?;
+        for (index, item) in items.iter().enumerate() {
+            look_ahead(&matcher.orders, items, index);
+            fields.at += item.len();
+            let (id, account, name) = who_of(item);
+            let post_only = item[20];
+            fields.check(post_only <= 1)?;
+            let long = |at| u64::from_le_bytes(field(item, at));
+            let (price, remaining) = (Price(long(21)), Quantity(long(29)));
+            let [maker_rate, taker_rate] = [37, 39].map(|at| FeeRate(i16::from_le_bytes(field(item, at))));
+            let traded = Traded { taker_notional: long(41), maker_notional: long(49), ..Traded::default() };
+            let post_only = post_only == 1;
             let order =
                 Order::new(id, name, account, spec.market, side, post_only, price, remaining, maker_rate, taker_rate);
-            let traded = Traded { taker_notional: fields.long()?, maker_notional: fields.long()?, ..Traded::default() };
             fields.check((1..=last.0).contains(&id.0) && !remaining.is_zero())?;
             fields.check(maker_rate.is_in_range() && taker_rate.is_in_range())?;
             fields.check((1..=crate::types::PRICE_MAX).contains(&price.0))?;
@@ -403,6 +447,39 @@ fn restore_books(
         }
     }
     Ok(())
+}
+
+/// How many items further on memory is asked for, and how many when what is asked for depends on that.
+const AHEAD: usize = 16;
+const AHEAD_NEAR: usize = 8;
+
+/// Asks for what the orders behind the one at `index` will be entered in.
+#[inline]
+fn look_ahead(orders: &Orders, items: &[[u8; 57]], index: usize) {
+    if let Some(item) = items.get(index + AHEAD) {
+        let (id, account, name) = who_of(item);
+        orders.prefetch_new(id, account, name);
+    }
+    if let Some(item) = items.get(index + AHEAD_NEAR) {
+        let (_, account, _) = who_of(item);
+        orders.prefetch_first_of(account);
+    }
+}
+
+/// An order's id, its owner, and the owner's name for it.
+#[inline]
+fn who_of(item: &[u8; 57]) -> (OrderId, AccountId, ClientOrderId) {
+    let id = OrderId(u64::from_le_bytes(field(item, 0)));
+    let account = AccountId(u32::from_le_bytes(field(item, 8)));
+    (id, account, ClientOrderId(u64::from_le_bytes(field(item, 12))))
+}
+
+/// The bytes of a field at this place.
+#[inline]
+fn field<const N: usize>(item: &[u8], at: usize) -> [u8; N] {
+    let mut value = [0; N];
+    value.copy_from_slice(&item[at..at + N]);
+    value
 }
 
 fn restore_payouts(
@@ -511,7 +588,7 @@ fn restore_airdrop(fields: &mut Fields<'_>, risk: &Risk, last: Sequence) -> Resu
     fields.check(lines == 0 || airdrop.is_pending() || airdrop.locked_until.0 > 0)?;
     for _ in 0..lines {
         let (account, amount) = (AccountId(fields.word()?), fields.amount()?);
-        fields.check(risk.account(account).is_some() && !amount.is_zero())?;
+        fields.check(risk.ledger.account(account).is_some() && !amount.is_zero())?;
         fields.check(airdrop.recipients.insert(account))?;
         airdrop.lines.push((account, amount));
     }
@@ -529,7 +606,7 @@ fn restore_debts(fields: &mut Fields<'_>, risk: &mut Risk) -> Result<(), Restore
     let mut previous = None;
     for _ in 0..fields.length("debts", 14)? {
         let debt = (AccountId(fields.word()?), AssetId(fields.short()?));
-        fields.check(previous < Some(debt) && risk.account(debt.0).is_some() && risk.asset(debt.1).is_some())?;
+        fields.check(previous < Some(debt) && risk.ledger.account(debt.0).is_some() && risk.asset(debt.1).is_some())?;
         previous = Some(debt);
         let amount = fields.amount()?;
         fields.check(!amount.is_zero())?;
@@ -569,4 +646,116 @@ fn restore_carries(fields: &mut Fields<'_>, matcher: &mut Matcher) -> Result<(),
         matcher.orders.set_traded(slot, &traded);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        command::Command,
+        event::{Event, EventSink},
+        types::LimitType,
+    };
+
+    struct Unrefused;
+
+    impl EventSink for Unrefused {
+        fn emit(&mut self, event: Event) {
+            assert!(!matches!(event, Event::Refused { .. }), "{event:?}");
+        }
+    }
+
+    /// An account with two deposits, and two orders at the end of the only market's asks.
+    fn state() -> (Vec<u8>, Sequence) {
+        let account = AccountId(7);
+        let (market, base, quote) = (MarketId(0), AssetId(0), AssetId(1));
+        let deposit = |asset, id| Command::Deposit {
+            account,
+            asset,
+            amount: Amount(100),
+            external_id: ExternalId::from_u128(id),
+        };
+        let order = |name| Command::PlaceLimit {
+            account,
+            market,
+            side: Side::Sell,
+            limit_type: LimitType::GoodTillCancel,
+            price: Price(10),
+            quantity: Quantity(5),
+            client_order_id: ClientOrderId(name),
+        };
+        let rate = FeeRate(0);
+        let (one, symbol) = (Amount(1), |symbol: &str| symbol.parse().expect("a symbol"));
+        let spec = Command::AddMarket {
+            market,
+            base,
+            quote,
+            lot_size: one,
+            tick_value: one,
+            maker_rate: rate,
+            taker_rate: rate,
+        };
+        let commands = [
+            Command::AddAsset { asset: base, symbol: symbol("BTC"), scale: 0 },
+            Command::AddAsset { asset: quote, symbol: symbol("USD"), scale: 0 },
+            spec,
+            Command::CreateAccount { account },
+            deposit(base, 1),
+            deposit(base, 2),
+            order(1),
+            order(2),
+        ];
+        let mut exchange = Exchange::new();
+        for (sequence, command) in (1..).map(Sequence).zip(&commands) {
+            exchange.apply(sequence, Timestamp(0), command, &mut Unrefused);
+        }
+        let mut bytes = Vec::new();
+        exchange.canonical_state(&mut |piece| bytes.extend_from_slice(piece));
+        (bytes, exchange.last_sequence())
+    }
+
+    fn error_of(bytes: &[u8], last: Sequence) -> RestoreError {
+        Exchange::from_canonical_state(bytes, last, 0).expect_err("it is no state")
+    }
+
+    #[test]
+    fn bytes_that_end_early_or_late_are_no_state() {
+        let (mut bytes, last) = state();
+        Exchange::from_canonical_state(&bytes, last, 0).expect("it is a state");
+        for length in 0..bytes.len() {
+            let error = error_of(&bytes[..length], last);
+            assert!(matches!(error, RestoreError::Truncated(..)), "{length} bytes: {error}");
+        }
+        bytes.push(0);
+        assert_eq!(error_of(&bytes, last), RestoreError::TrailingBytes(1));
+    }
+
+    #[test]
+    fn what_is_there_twice_or_out_of_order_is_no_state() {
+        let (bytes, last) = state();
+        let second = bytes.len() - 57;
+        let first = second - 57;
+        // The lengths of withdrawals, bids and asks lie between.
+        let credit = first - 3 * 8 - 18;
+        let copied = |from: usize, to: usize, count: usize| {
+            let mut changed = bytes.clone();
+            changed.copy_within(from..from + count, to);
+            changed
+        };
+        let mut wrong_flag = bytes.clone();
+        wrong_flag[second + 20] = 2;
+        let mut out_of_order = bytes.clone();
+        out_of_order[credit - 18..credit + 18].rotate_left(18);
+        let cases = [
+            (copied(first, second, 8), "orders"),
+            (copied(first + 12, second + 12, 8), "orders"),
+            (wrong_flag, "orders"),
+            (copied(credit - 18, credit, 18), "credited external ids"),
+            (out_of_order, "credited external ids"),
+        ];
+        for (number, (changed, part)) in cases.into_iter().enumerate() {
+            let error = error_of(&changed, last);
+            assert!(matches!(error, RestoreError::Invalid(_, found) if found == part), "case {number}: {error}");
+        }
+    }
 }

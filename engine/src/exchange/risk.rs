@@ -8,10 +8,11 @@
 
 use std::fmt;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
 use super::{
+    credits::Credits,
     ledger::{Account, Balance, EXTERNAL, Ledger},
     payouts::Payouts,
 };
@@ -161,7 +162,7 @@ pub struct Risk {
     pub(super) payouts: Payouts,
     /// When the next lock ends; the end of time when there is none.
     next_timer: Timestamp,
-    pub(super) credited: HashSet<(AssetId, ExternalId), FxBuildHasher>,
+    pub(super) credited: Credits,
     pub(super) withdrawals: HashMap<WithdrawalId, Withdrawal, FxBuildHasher>,
     /// By asset: what was released and may still come back. Together with the supply it stays within `AMOUNT_MAX`.
     pub(super) outstanding: Vec<u64>,
@@ -193,7 +194,7 @@ impl Default for Risk {
             frozen: false,
             payouts: Payouts::default(),
             next_timer: NEVER,
-            credited: HashSet::default(),
+            credited: Credits::default(),
             withdrawals: HashMap::default(),
             outstanding: Vec::new(),
             settled: Sequence(0),
@@ -374,15 +375,6 @@ impl Risk {
 
     pub(super) fn restore_market(&mut self, spec: MarketSpec) {
         put(&mut self.markets, spec.market.0, spec);
-    }
-
-    pub(super) fn restore_account(&mut self, account: AccountId, suspended: bool) {
-        self.ledger.create_account(account);
-        self.ledger.account_mut(account).expect("it was just created").set_suspended(suspended);
-    }
-
-    pub(super) fn restore_balance(&mut self, account: AccountId, asset: AssetId, balance: Balance) {
-        self.ledger.restore_balance(account, asset, balance);
     }
 
     /// Gives false when more is on its way than there can be.

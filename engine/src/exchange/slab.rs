@@ -95,7 +95,7 @@ impl<T> Slab<T> {
 }
 
 /// An empty list with room.
-fn room_for<T>(capacity: usize) -> Vec<T> {
+pub(super) fn room_for<T>(capacity: usize) -> Vec<T> {
     let mut items = Vec::with_capacity(capacity);
     ringbuf::advise_huge_pages(items.spare_capacity_mut());
     items

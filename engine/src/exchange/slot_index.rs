@@ -65,10 +65,29 @@ impl SlotIndex {
     #[inline(always)]
     pub(super) fn insert(&mut self, hash: u64, slot: u32) {
         if self.room == 0 {
-            self.grow();
+            self.grow_to(self.entries.len() * 2);
         }
         self.room -= 1;
         self.put(Entry { tag: tag_of(hash), slot });
+    }
+
+    /// Adds a slot, unless one with this hash `is_the_same`; gives whether it was added.
+    #[inline]
+    pub(super) fn insert_new(&mut self, hash: u64, slot: u32, mut is_the_same: impl FnMut(u32) -> bool) -> bool {
+        if self.room == 0 {
+            self.grow_to(self.entries.len() * 2);
+        }
+        let tag = tag_of(hash);
+        let mut place = self.home(tag);
+        while self.entries[place].slot != NONE {
+            if self.entries[place].tag == tag && is_the_same(self.entries[place].slot) {
+                return false;
+            }
+            place = self.next(place);
+        }
+        self.entries[place] = Entry { tag, slot };
+        self.room -= 1;
+        true
     }
 
     /// Takes out a slot that is there.
@@ -100,8 +119,12 @@ impl SlotIndex {
 
     /// Makes room for so many in all.
     pub(super) fn reserve(&mut self, slots: usize) {
-        while slots > taken_max(self.entries.len()) {
-            self.grow();
+        let mut entries = self.entries.len();
+        while slots > taken_max(entries) {
+            entries *= 2;
+        }
+        if entries > self.entries.len() {
+            self.grow_to(entries);
         }
     }
 
@@ -121,8 +144,8 @@ impl SlotIndex {
     }
 
     #[cold]
-    fn grow(&mut self) {
-        let larger = vacant_entries(self.entries.len() * 2);
+    fn grow_to(&mut self, entries: usize) {
+        let larger = vacant_entries(entries);
         self.shift = shift_of(larger.len());
         self.room += taken_max(larger.len()) - taken_max(self.entries.len());
         let entries = std::mem::replace(&mut self.entries, larger);
@@ -185,7 +208,12 @@ mod tests {
             } else {
                 let hash = (u64::MAX - random(50) * (1 << 58)).rotate_left(random(2) as u32 * 7);
                 map.insert(slot, hash);
-                index.insert(hash, slot);
+                if round % 2 == 0 {
+                    index.insert(hash, slot);
+                } else {
+                    assert!(index.insert_new(hash, slot, |known| known == slot));
+                    assert!(!index.insert_new(hash, slot, |known| known == slot));
+                }
             }
             let asked = 1 + random(2_000) as u32;
             let hash = map.get(&asked).copied();

@@ -1,8 +1,8 @@
 //! The state as canonical bytes, its hash, and the checks of its invariants.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
-use super::{Exchange, Matcher, RULES_VERSION, Risk, WithdrawalState};
+use super::{Both, Exchange, Matcher, RULES_VERSION, Risk, WithdrawalState, ledger::Ledger, slab::room_for};
 use crate::types::{AMOUNT_MAX, AccountId, AssetId, TradingStatus};
 
 /// A hash over the whole state: blake3 over its canonical bytes. Two exchanges with the same hash hold the same.
@@ -174,22 +174,21 @@ impl Exchange {
         }
 
         out.length(risk.ledger.accounts().count());
+        let mut balances = Vec::new();
         for (account, record) in risk.ledger.accounts() {
             out.put(account.0.to_le_bytes());
             out.put([u8::from(record.is_suspended())]);
-            let balances = risk.ledger.balances(record);
+            risk.ledger.read_balances(record, &mut balances);
             out.length(balances.len());
-            for (asset, balance) in balances {
+            for (asset, balance) in &balances {
                 out.put(asset.0.to_le_bytes());
                 out.put(balance.available.0.to_le_bytes());
                 out.put(balance.held.0.to_le_bytes());
             }
         }
 
-        let mut credited: Vec<_> = risk.credited.iter().copied().collect();
-        credited.sort_unstable();
-        out.length(credited.len());
-        for (asset, external_id) in credited {
+        out.length(risk.credited.len());
+        for (asset, external_id) in risk.credited.in_order() {
             out.put(asset.0.to_le_bytes());
             out.put(external_id.0);
         }
@@ -208,7 +207,7 @@ impl Exchange {
 
         for market in matcher.markets() {
             for side in [market.bids(), market.asks()] {
-                out.length(side.slots_in_turn(matcher.orders()).count());
+                out.length(side.count());
                 for slot in side.slots_in_turn(matcher.orders()) {
                     let (order, traded) = (matcher.orders().get(slot), matcher.orders().traded(slot));
                     out.put(order.id.0.to_le_bytes());
@@ -254,17 +253,23 @@ impl Exchange {
     /// # Errors
     /// The first thing that does not hold, in words.
     pub fn check_invariants(&self) -> Result<(), String> {
-        let mut needs = Needs::of(&self.risk);
-        let mut queued = 0;
+        self.check_books()?;
+        self.check_needs()
+    }
+
+    /// As [`check_invariants`](Self::check_invariants); books and balances are checked as `how` says. For a state whose queues
+    /// have ends, as those have that were just made.
+    pub(super) fn check_invariants_by(&self, how: &impl Both) -> Result<(), String> {
+        let (books, balances) = how.both(|| self.check_books(), || self.check_needs());
+        books.and(balances)
+    }
+
+    fn check_books(&self) -> Result<(), String> {
+        let (mut queued, orders) = (0, self.matcher.orders());
         for market in self.matcher.markets() {
             let name = market.spec.market;
-            for (side, asset) in [(market.bids(), market.spec.quote), (market.asks(), market.spec.base)] {
-                queued += side.check(self.matcher.orders()).map_err(|error| format!("{name}: {error}"))?;
-                for slot in side.slots_in_turn(self.matcher.orders()) {
-                    let order = self.matcher.orders().get(slot);
-                    needs.hold(order.account, asset, self.matcher.orders().hold(slot, &market.spec).0)?;
-                    needs.count_open_order(order.account)?;
-                }
+            for side in [market.bids(), market.asks()] {
+                queued += side.check(orders).map_err(|error| format!("{name}: {error}"))?;
             }
             if let (Some(bid), Some(ask)) = (market.bids().best(), market.asks().best())
                 && bid.price >= ask.price
@@ -273,9 +278,22 @@ impl Exchange {
                 return Err(format!("{name}: bid {} crosses ask {}", bid.price, ask.price));
             }
         }
-        if queued != self.matcher.orders().len() {
-            return Err(format!("{queued} orders stand in queues, {} are open", self.matcher.orders().len()));
+        if queued != orders.len() {
+            return Err(format!("{queued} orders stand in queues, {} are open", orders.len()));
         }
+        Ok(())
+    }
+
+    fn check_needs(&self) -> Result<(), String> {
+        let (mut needs, orders) = (Needs::of(&self.risk), self.matcher.orders());
+        for market in self.matcher.markets() {
+            for (side, asset) in [(market.bids(), market.spec.quote), (market.asks(), market.spec.base)] {
+                for slot in side.slots_in_turn(orders) {
+                    needs.hold_for_order(orders.get(slot).account, asset, orders.hold(slot, &market.spec).0)?;
+                }
+            }
+        }
+        needs.hold_for_those_waiting()?;
         for withdrawal in self.risk.withdrawals.values() {
             if withdrawal.state == WithdrawalState::Requested {
                 needs.hold(withdrawal.account, withdrawal.asset, withdrawal.amount.0)?;
@@ -292,87 +310,123 @@ impl Exchange {
 }
 
 /// What open orders, requested withdrawals and locks need of each balance, and how many orders each account has open. Laid
-/// out as the balances are, in the order of accounts, so that a state of millions is gone over without a search.
-struct Needs {
-    /// Numbers of pages of accounts, ascending, with where the page's accounts begin in `accounts`.
-    pages: Vec<(u32, usize)>,
-    /// For each account of a page, there or not: where its balances begin in `balances`, and how many orders it has open.
-    accounts: Vec<(u32, u32)>,
-    /// For each balance that is not zero: the asset, and what is needed of it.
-    balances: Vec<(AssetId, u128)>,
+/// out as the balances are, so that a state of millions is gone over without a search.
+struct Needs<'a> {
+    ledger: &'a Ledger,
+    /// By the number of the account's record.
+    accounts: Vec<AccountNeeds>,
+    /// For each balance that is not zero: the asset.
+    assets: Vec<AssetId>,
+    /// And what is needed of it. More than a `u64` is more than any account may hold, and counts as the most there is.
+    needed: Vec<u64>,
+    /// Orders that are dealt with together, so that memory is waited for once.
+    waiting: Vec<Waiting>,
 }
 
-impl Needs {
-    const PAGE_BITS: u32 = 10;
-    const PAGE_ACCOUNTS: usize = 1 << Self::PAGE_BITS;
+/// An order whose account was asked for.
+struct Waiting {
+    account: AccountId,
+    record: u32,
+    asset: AssetId,
+    amount: u64,
+}
 
+/// Where the needs of an account are, and how many orders it has open.
+#[derive(Clone, Copy, Default)]
+struct AccountNeeds {
+    first: u32,
+    balances: u32,
+    open_orders: u32,
+}
+
+/// How many orders are dealt with together.
+const WAITING_MAX: usize = 64;
+
+impl<'a> Needs<'a> {
     /// Nothing is needed yet.
-    fn of(risk: &Risk) -> Self {
-        let mut needs = Self { pages: Vec::new(), accounts: Vec::new(), balances: Vec::new() };
-        for (account, record) in risk.ledger.accounts() {
-            let page = account.0 >> Self::PAGE_BITS;
-            let index = account.0 as usize & (Self::PAGE_ACCOUNTS - 1);
-            if needs.pages.last().is_none_or(|(last, _)| *last < page) {
-                needs.fill_page();
-                needs.pages.push((page, needs.accounts.len()));
-            }
-            let (_, begin) = needs.pages[needs.pages.len() - 1];
-            // Accounts that are not there have no balances: they begin where the next one does.
-            let start = u32::try_from(needs.balances.len()).expect("fewer than 2^32 balances");
-            needs.accounts.resize(begin + index + 1, (start, 0));
-            needs.balances.extend(risk.ledger.balances(record).into_iter().map(|(asset, _)| (asset, 0)));
+    fn of(risk: &'a Risk) -> Self {
+        let ledger = &risk.ledger;
+        let mut accounts = room_for(ledger.accounts_at_most());
+        accounts.resize(ledger.accounts_at_most(), AccountNeeds::default());
+        let (mut assets, balances_max) = (Vec::new(), ledger.balances_at_most());
+        assets.reserve(balances_max);
+        let mut found = Vec::new();
+        for (account, record) in ledger.accounts() {
+            ledger.read_balances(record, &mut found);
+            let first = u32::try_from(assets.len()).expect("fewer than 2^32 balances");
+            accounts[ledger.record_of(account).expect("it is there") as usize] =
+                AccountNeeds { first, balances: found.len() as u32, open_orders: 0 };
+            assets.extend(found.iter().map(|(asset, _)| *asset));
         }
-        needs.fill_page();
-        needs
-    }
-
-    /// Ends the last page, behind which its last account's balances end.
-    fn fill_page(&mut self) {
-        if let Some((_, begin)) = self.pages.last() {
-            let end = u32::try_from(self.balances.len()).expect("fewer than 2^32 balances");
-            self.accounts.resize(begin + Self::PAGE_ACCOUNTS + 1, (end, 0));
-        }
-    }
-
-    /// Where an account is in `accounts`.
-    fn place(&self, account: AccountId) -> Option<usize> {
-        let page = account.0 >> Self::PAGE_BITS;
-        let found = self.pages.binary_search_by_key(&page, |(number, _)| *number).ok()?;
-        Some(self.pages[found].1 + (account.0 as usize & (Self::PAGE_ACCOUNTS - 1)))
-    }
-
-    /// Where an account's balances are in `balances`.
-    fn range(&self, place: usize) -> std::ops::Range<usize> {
-        self.accounts[place].0 as usize..self.accounts[place + 1].0 as usize
+        let mut needed = room_for(assets.len());
+        needed.resize(assets.len(), 0);
+        Self { ledger, accounts, assets, needed, waiting: Vec::with_capacity(WAITING_MAX) }
     }
 
     fn hold(&mut self, account: AccountId, asset: AssetId, amount: u64) -> Result<(), String> {
-        let range = self.place(account).map(|place| self.range(place)).unwrap_or_default();
-        match self.balances[range].iter_mut().find(|(known, _)| *known == asset) {
-            Some((_, needed)) => *needed += u128::from(amount),
+        let place = self.ledger.record_of(account).and_then(|record| self.place(record, asset));
+        self.hold_at(place, account, asset, amount)
+    }
+
+    /// Counts an open order, for which `amount` is to be held; at the latest when
+    /// [those that wait](Self::hold_for_those_waiting) are.
+    fn hold_for_order(&mut self, account: AccountId, asset: AssetId, amount: u64) -> Result<(), String> {
+        let there = self.ledger.record_of(account).ok_or_else(|| format!("{account} has an order and is not there"));
+        let record = there?;
+        ringbuf::prefetch_write(&self.accounts[record as usize]);
+        self.waiting.push(Waiting { account, record, asset, amount });
+        if self.waiting.len() < WAITING_MAX { Ok(()) } else { self.hold_for_those_waiting() }
+    }
+
+    fn hold_for_those_waiting(&mut self) -> Result<(), String> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for order in &waiting {
+            let account = &mut self.accounts[order.record as usize];
+            account.open_orders += 1;
+            ringbuf::prefetch_slice_index(&self.assets, account.first as usize);
+        }
+        let mut places = [None; WAITING_MAX];
+        for (place, order) in places.iter_mut().zip(&waiting) {
+            *place = self.place(order.record, order.asset);
+            if let Some(needed) = place.and_then(|place| self.needed.get(place)) {
+                ringbuf::prefetch_write(needed);
+            }
+        }
+        for (place, order) in places.into_iter().zip(waiting.drain(..)) {
+            self.hold_at(place, order.account, order.asset, order.amount)?;
+        }
+        self.waiting = waiting;
+        Ok(())
+    }
+
+    /// Where a balance is in `assets` and `needed`.
+    fn place(&self, record: u32, asset: AssetId) -> Option<usize> {
+        let AccountNeeds { first, balances, .. } = self.accounts[record as usize];
+        let assets = &self.assets[first as usize..][..balances as usize];
+        assets.iter().position(|known| *known == asset).map(|index| first as usize + index)
+    }
+
+    fn hold_at(&mut self, place: Option<usize>, account: AccountId, asset: AssetId, amount: u64) -> Result<(), String> {
+        match place {
+            Some(place) => self.needed[place] = self.needed[place].saturating_add(amount),
             None if amount == 0 => {}
             None => return Err(format!("{account} holds too little of {asset}: {amount} is needed")),
         }
         Ok(())
     }
-
-    fn count_open_order(&mut self, account: AccountId) -> Result<(), String> {
-        let place = self.place(account).ok_or_else(|| format!("{account} has an order and is not there"))?;
-        self.accounts[place].1 += 1;
-        Ok(())
-    }
 }
 
-fn check_balances(risk: &Risk, needs: &Needs) -> Result<(), String> {
-    let mut sums: BTreeMap<AssetId, i128> = BTreeMap::new();
+fn check_balances(risk: &Risk, needs: &Needs<'_>) -> Result<(), String> {
+    let mut sums: Vec<i128> = vec![0; risk.assets.len()];
     for asset in risk.assets.iter().flatten() {
-        sums.insert(asset.asset, risk.ledger.system(asset.asset).iter().sum());
+        sums[usize::from(asset.asset.0)] = risk.ledger.system(asset.asset).iter().sum();
     }
-    let mut needed = needs.balances.iter();
+    let (mut needed, mut balances) = (needs.needed.iter(), Vec::new());
     for (account, record) in risk.ledger.accounts() {
-        for (asset, balance) in risk.ledger.balances(record) {
-            let (_, needed) = needed.next().expect("one for each balance");
-            if u128::from(balance.held.0) != *needed {
+        risk.ledger.read_balances(record, &mut balances);
+        for &(asset, balance) in &balances {
+            let needed = needed.next().expect("one for each balance");
+            if balance.held.0 != *needed {
                 return Err(format!(
                     "{account} holds {} of {asset}; its orders and withdrawals need {needed}",
                     balance.held
@@ -382,14 +436,15 @@ fn check_balances(risk: &Risk, needs: &Needs) -> Result<(), String> {
             if total > u128::from(AMOUNT_MAX) {
                 return Err(format!("{account} has {total} of {asset}, more than there can be"));
             }
-            *sums.entry(asset).or_default() += i128::try_from(total).expect("a balance is far below i128::MAX");
+            let sum = sums.get_mut(usize::from(asset.0)).ok_or_else(|| format!("{account} has {total} of no asset"))?;
+            *sum += i128::try_from(total).expect("a balance is far below i128::MAX");
         }
-        let open = needs.place(account).map_or(0, |place| needs.accounts[place].1);
+        let open = risk.ledger.record_of(account).map_or(0, |record| needs.accounts[record as usize].open_orders);
         if record.open_orders_max != open {
             return Err(format!("{account} counts {} open orders, {open} are open", record.open_orders_max));
         }
     }
-    match sums.into_iter().find(|(_, sum)| *sum != 0) {
+    match (0..).map(AssetId).zip(sums).find(|(_, sum)| *sum != 0) {
         Some((asset, sum)) => Err(format!("{asset} sums to {sum} over all accounts instead of zero")),
         None => Ok(()),
     }

@@ -334,6 +334,8 @@ impl UncheckedSnapshot {
         let length = segment.bytes().map_err(failed)?;
         let too_long = |_| SnapshotError::Length { file: file.clone(), expected: usize::MAX as u64, found: length };
         let mut bytes = vec![0; usize::try_from(length).map_err(too_long)?];
+        // Untouched so far, and as large as the state.
+        ringbuf::advise_huge_pages(&mut bytes);
         let head_bytes = HEADER_BYTES.min(bytes.len());
         let (head, rest) = bytes.split_at_mut(head_bytes);
         segment.read_exact_at(head, 0).map_err(failed)?;
