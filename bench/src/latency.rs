@@ -52,7 +52,7 @@ pub struct Latencies {
     directory: PathBuf,
     seconds: u64,
     cycle: Cycle,
-    ladders: [Ladder; 3],
+    ladders: [Ladder; 2],
     failures: Vec<String>,
 }
 
@@ -60,10 +60,6 @@ pub struct Latencies {
 struct Ladder {
     name: &'static str,
     config: Config,
-    /// Whether a worker that waits for the disk has the generator's core.
-    shared_core: bool,
-    /// Whether the figures are held to what is wanted.
-    is_target: bool,
     /// For each rate one for each round.
     rungs: Vec<Vec<Rung>>,
 }
@@ -101,20 +97,14 @@ impl Latencies {
             ..config.clone()
         };
         let write_method = best_write_method(&settings.directory);
-        let durable =
-            |name| Config { topology: topology(name), durability: Durability::Sync, write_method, ..config.clone() };
-        let ladder = |name, config, shared_core, is_target| {
-            let rungs = vec![Vec::new(); RATES.len()];
-            Ladder { name, config, shared_core, is_target, rungs }
-        };
+        let durable = Config { topology: topology("fused"), durability: Durability::Sync, write_method, ..config };
         Self {
             directory: settings.directory.clone(),
             seconds: settings.latency_seconds,
             cycle: Cycle::exchange_core(settings.commands),
             ladders: [
-                ladder("without durability, in memory", alone, false, true),
-                ladder("durable, one worker", durable("single"), false, true),
-                ladder("durable, two workers", durable("fused"), true, false),
+                Ladder { name: "without durability, in memory", config: alone, rungs: vec![Vec::new(); RATES.len()] },
+                Ladder { name: "durable", config: durable, rungs: vec![Vec::new(); RATES.len()] },
             ],
             failures: Vec::new(),
         }
@@ -134,7 +124,7 @@ impl Latencies {
             } else {
                 Pipeline::in_memory(ladder.config.clone())?
             };
-            let (end, commands, rungs) = climb(pipeline, &self.cycle, self.seconds, ladder.shared_core)?;
+            let (end, commands, rungs) = climb(pipeline, &self.cycle, self.seconds, journaled)?;
             let (exchange, tally, _) = self.cycle.in_line(commands);
             let expected = EndState::new(&exchange, tally);
             if end != expected {
@@ -196,11 +186,8 @@ impl Latencies {
                         of(|rung| rung.sync_p50),
                         of(|rung| rung.block_bytes),
                     ));
-                    let claim =
-                        format!("latency, {}, {} commands/s: p50 in syncs of the disk", ladder.name, grouped(rate));
-                    if ladder.is_target {
-                        findings.targets.push(Target::at_most("", claim, ratio, SYNCS_MAX));
-                    }
+                    let claim = format!("latency, durable, {} commands/s: p50 in syncs of the disk", grouped(rate));
+                    findings.targets.push(Target::at_most("", claim, ratio, SYNCS_MAX));
                 } else if rate == RATE_OF_TARGETS {
                     let claim = |part: &str| format!("latency, not durable, {} commands/s: {part}, us", grouped(rate));
                     findings.targets.push(Target::at_most("", claim("p50"), of(|rung| rung.p50), P50_MAX_US));
