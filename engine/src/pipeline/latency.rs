@@ -111,6 +111,28 @@ impl<const N: usize> Recorder<N> {
         histogram.record_n(nanoseconds.clamp(1, LATENCY_MAX_NS), count).expect("the value is within the bounds");
     }
 
+    /// Records many values, of which neighbours are mostly alike: those that the histogram does not tell apart are recorded
+    /// at once.
+    #[inline]
+    pub(super) fn record_all(&mut self, histogram: usize, values: impl Iterator<Item = u64>) {
+        let histogram = &mut self.current.0[histogram];
+        let (mut lowest, mut highest, mut count) = (u64::MAX, 0, 0);
+        for value in values {
+            let value = value.clamp(1, LATENCY_MAX_NS);
+            if lowest <= value && value <= highest {
+                count += 1;
+                continue;
+            }
+            if count > 0 {
+                histogram.record_n(lowest, count).expect("the value is within the bounds");
+            }
+            (lowest, highest, count) = (histogram.lowest_equivalent(value), histogram.highest_equivalent(value), 1);
+        }
+        if count > 0 {
+            histogram.record_n(lowest, count).expect("the value is within the bounds");
+        }
+    }
+
     /// Whether a snapshot is asked for.
     #[inline]
     pub(super) fn is_asked(&self) -> bool {
@@ -207,6 +229,24 @@ mod tests {
         collector.ask();
         assert_eq!(collector.take().into_array()[0].len(), 1);
         assert_eq!(collector.take().into_array()[0].len(), 0);
+    }
+
+    /// Many at once come to what they come to one by one, also in their least and their most.
+    #[test]
+    fn many_values_are_recorded_as_one_by_one() {
+        let values = |seed: u64| (0..5_000_u64).map(move |step| (seed * 1_000_000 + step * step * 37) >> (step % 7));
+        let (mut many, many_collector) = recorder::<1>(true);
+        let (mut single, single_collector) = recorder::<1>(true);
+        for seed in [0, 3, 90_000] {
+            many.record_all(0, values(seed));
+            values(seed).for_each(|value| single.record(0, value, 1));
+        }
+        many.record_all(0, std::iter::empty());
+        drop((many, single));
+        let [many] = many_collector.take().into_array();
+        let [single] = single_collector.take().into_array();
+        assert_eq!(many, single);
+        assert_eq!((many.min(), many.max(), many.len()), (single.min(), single.max(), 15_000));
     }
 
     #[test]

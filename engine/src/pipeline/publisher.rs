@@ -249,9 +249,8 @@ impl Poll for Publisher {
         }
         if self.latency.records() {
             let released = self.shared.clock.now();
-            for intended in &self.intended {
-                self.latency.record(END_TO_END, released.0.saturating_sub(intended.0), 1);
-            }
+            let end_to_end = self.intended.iter().map(|intended| released.0.saturating_sub(intended.0));
+            self.latency.record_all(END_TO_END, end_to_end);
             self.latency.record(SERVICE, released.0.saturating_sub(started.0), commands);
         }
         self.intended.clear();
