@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use ringbuf::{CursorReader, broadcast};
 
 use super::{
-    journaler::{Run, SERVICE, WAIT},
+    journaler::{SERVICE, WAIT},
     latency::Recorder,
     messages::{Input, Output},
     outlet::Outlet,
@@ -98,12 +98,10 @@ impl Poll for Core {
         }
         let started = self.latency.now(&self.shared.clock);
         let mut now = started;
-        let mut run = Run::default();
         let mut done = 0;
         while done < count && self.output.is_flushed() {
             let input = self.input.get(done).expect("counted as readable");
             self.exchange.look_ahead(|distance| later(&self.input, done + distance, count));
-            run.count(input.sequenced.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
             let mut sink = CommandSink::new(&mut self.output, input, now);
             if let Some(digest) = input.begins_epoch() {
                 begin_epoch(&self.shared, &mut self.exchange, input.sequence, digest, &mut sink);
@@ -123,7 +121,8 @@ impl Poll for Core {
             sink.finish();
             done += 1;
         }
-        run.finish(started.0, |wait, count| self.latency.record(WAIT, wait, count));
+        let sequenced = |offset| self.input.get(offset).expect("counted as readable").sequenced;
+        self.latency.record_waits(WAIT, started, done, sequenced);
         self.input.release(done);
         self.shared.set_next_timer(self.exchange.next_timer());
         Progress::Worked

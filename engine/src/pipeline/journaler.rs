@@ -158,14 +158,8 @@ impl Poll for Journaler {
             return Progress::Idle;
         }
         let started = self.latency.now(&self.shared.clock);
-        if self.latency.records() {
-            let mut run = Run::default();
-            for offset in 0..count {
-                let sequenced = self.input.get(offset).expect("counted as readable").sequenced;
-                run.count(sequenced.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
-            }
-            run.finish(started.0, |wait, count| self.latency.record(WAIT, wait, count));
-        }
+        let sequenced = |offset| self.input.get(offset).expect("counted as readable").sequenced;
+        self.latency.record_waits(WAIT, started, count, sequenced);
         let last = self.input.get(count - 1).expect("counted as readable").sequence;
         // Without a journal there is nothing to do, and it takes no time.
         let nowhere = matches!(self.log, Log::Nowhere);
@@ -184,33 +178,5 @@ impl Poll for Journaler {
 
     fn is_ready(&self) -> bool {
         self.latency.is_asked() || self.shared.has_failed() || self.input.readable() > 0 || self.input.is_finished()
-    }
-}
-
-/// Commands in a row that became ready at the same time, which are recorded at once.
-#[derive(Default)]
-pub(super) struct Run {
-    since: u64,
-    length: u64,
-}
-
-impl Run {
-    /// Counts a command that was ready at `since` and is taken at `now`.
-    #[inline]
-    pub(super) fn count(&mut self, since: u64, now: u64, record: impl FnMut(u64, u64)) {
-        if since != self.since {
-            self.finish(now, record);
-            self.since = since;
-        }
-        self.length += 1;
-    }
-
-    /// Records what was counted.
-    #[inline]
-    pub(super) fn finish(&mut self, now: u64, mut record: impl FnMut(u64, u64)) {
-        if self.length > 0 {
-            record(now.saturating_sub(self.since), self.length);
-            self.length = 0;
-        }
     }
 }

@@ -111,6 +111,35 @@ impl<const N: usize> Recorder<N> {
         histogram.record_n(nanoseconds.clamp(1, LATENCY_MAX_NS), count).expect("the value is within the bounds");
     }
 
+    /// Records how long `count` commands that are taken at `now` have waited: each since when it was ready, which is never
+    /// before the one in front of it. Those that became ready together are counted without a look at each.
+    #[inline]
+    pub(super) fn record_waits(
+        &mut self,
+        histogram: usize,
+        now: Timestamp,
+        count: usize,
+        since: impl Fn(usize) -> Timestamp,
+    ) {
+        if !self.records {
+            return;
+        }
+        let mut from = 0;
+        while from < count {
+            let first = since(from);
+            let (mut until, mut beyond) = (from + 1, count);
+            if since(count - 1) == first {
+                until = count;
+            }
+            while until < beyond {
+                let middle = until.midpoint(beyond);
+                if since(middle) == first { until = middle + 1 } else { beyond = middle }
+            }
+            self.record(histogram, now.0.saturating_sub(first.0), (until - from) as u64);
+            from = until;
+        }
+    }
+
     /// Records many values, of which neighbours are mostly alike: those that the histogram does not tell apart are recorded
     /// at once.
     #[inline]
@@ -229,6 +258,22 @@ mod tests {
         collector.ask();
         assert_eq!(collector.take().into_array()[0].len(), 1);
         assert_eq!(collector.take().into_array()[0].len(), 0);
+    }
+
+    /// Whatever lies between equal ones, each wait is counted.
+    #[test]
+    fn waits_are_counted_in_runs() {
+        for runs in [&[1_usize][..], &[5], &[1, 1, 1], &[7, 1, 30, 2], &[2, 64, 3, 1]] {
+            let since: Vec<Timestamp> =
+                runs.iter().zip(1..).flat_map(|(&length, at)| vec![Timestamp(at * 1_000); length]).collect();
+            let (mut runs, runs_collector) = recorder::<1>(true);
+            let (mut single, single_collector) = recorder::<1>(true);
+            let now = Timestamp(50_000);
+            runs.record_waits(0, now, since.len(), |offset| since[offset]);
+            since.iter().for_each(|at| single.record(0, now.0 - at.0, 1));
+            drop((runs, single));
+            assert_eq!(runs_collector.take().into_array(), single_collector.take().into_array());
+        }
     }
 
     /// Many at once come to what they come to one by one, also in their least and their most.

@@ -8,7 +8,7 @@ use std::sync::{
 use ringbuf::{CursorReader, Signal, spsc};
 
 use super::{
-    journaler::{Run, SERVICE, WAIT},
+    journaler::{SERVICE, WAIT},
     latency::Recorder,
     messages::{GatewayId, Output, Published, Submitted},
     shared::{Counters, Shared},
@@ -62,8 +62,8 @@ pub(super) struct Publisher {
     /// The status of the whole exchange, as published.
     status: TradingStatus,
     trip: Trip,
-    /// When the commands of a batch were meant to be sent.
-    intended: Vec<Timestamp>,
+    /// When the commands of a batch were meant to be sent, and when the matcher had them.
+    times: Vec<(Timestamp, Timestamp)>,
     /// Its wait and service, and the whole way.
     latency: Recorder<3>,
 }
@@ -77,8 +77,8 @@ impl Publisher {
         latency: Recorder<3>,
     ) -> Self {
         let (subscribers, counters, epoch) = (Vec::new(), Counters::default(), shared.epoch());
-        let intended = Vec::with_capacity(output.capacity());
-        Self { shared, output, durable, subscribers, counters, epoch, status, trip: Trip::None, intended, latency }
+        let times = Vec::with_capacity(output.capacity());
+        Self { shared, output, durable, subscribers, counters, epoch, status, trip: Trip::None, times, latency }
     }
 
     /// The exchange has seen that it must stop: gateways are stopped at once, and a freeze goes through the control lane
@@ -205,7 +205,6 @@ impl Poll for Publisher {
             return Progress::from_worked(tripped);
         }
         let started = self.latency.now(&self.shared.clock);
-        let mut run = Run::default();
         let mut commands = 0;
         for offset in 0..count {
             let output = self.output.get(offset).expect("counted as readable");
@@ -218,13 +217,12 @@ impl Poll for Publisher {
                 }
             }
             let output = self.output.get(offset).expect("counted as readable");
-            let Output { published, matched, .. } = output;
+            let published = &output.published;
             if published.last {
                 commands += 1;
                 if self.latency.records() {
-                    self.intended.push(output.intended);
+                    self.times.push((output.intended, output.matched));
                 }
-                run.count(matched.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
             }
             for port in &mut self.subscribers {
                 if port.only.is_none_or(|gateway| gateway == published.gateway)
@@ -235,7 +233,7 @@ impl Poll for Publisher {
                 }
             }
         }
-        run.finish(started.0, |wait, count| self.latency.record(WAIT, wait, count));
+        self.latency.record_waits(WAIT, started, self.times.len(), |index| self.times[index].1);
         self.counters.events += count as u64;
         self.counters.commands += commands;
         self.shared.counters.publish(&self.counters);
@@ -249,11 +247,11 @@ impl Poll for Publisher {
         }
         if self.latency.records() {
             let released = self.shared.clock.now();
-            let end_to_end = self.intended.iter().map(|intended| released.0.saturating_sub(intended.0));
+            let end_to_end = self.times.iter().map(|(intended, _)| released.0.saturating_sub(intended.0));
             self.latency.record_all(END_TO_END, end_to_end);
             self.latency.record(SERVICE, released.0.saturating_sub(started.0), commands);
         }
-        self.intended.clear();
+        self.times.clear();
         self.output.release(count);
         Progress::Worked
     }

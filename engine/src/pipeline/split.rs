@@ -21,7 +21,7 @@ use ringbuf::{Cursor, CursorReader, broadcast, spsc};
 
 use super::{
     core::{Answers, CommandSink, is_timed, later},
-    journaler::{Run, SERVICE, WAIT},
+    journaler::{SERVICE, WAIT},
     latency::Recorder,
     messages::{Input, Output},
     outlet::Outlet,
@@ -159,7 +159,6 @@ impl Poll for RiskStage {
         }
         self.waits_for = None;
         let started = self.latency.now(&self.shared.clock);
-        let mut run = Run::default();
         let mut done = 0;
         while done < count {
             let input = self.input.get(done).expect("counted as readable");
@@ -181,7 +180,6 @@ impl Poll for RiskStage {
                 at = self.latency.now(&self.shared.clock);
                 self.latency.record(SERVICE, at.0.saturating_sub(before.0), 1);
             }
-            run.count(input.sequenced.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
             self.decided = input.sequence;
             if self.decisions.push(Decided { decision, at }).is_err() {
                 self.shared.fail("the matcher has gone".to_owned());
@@ -189,7 +187,8 @@ impl Poll for RiskStage {
             }
             done += 1;
         }
-        run.finish(started.0, |wait, count| self.latency.record(WAIT, wait, count));
+        let sequenced = |offset| self.input.get(offset).expect("counted as readable").sequenced;
+        self.latency.record_waits(WAIT, started, done, sequenced);
         self.input.release(done);
         self.shared.set_next_timer(self.risk.next_timer());
         Progress::from_worked(worked || done > 0)
@@ -309,13 +308,11 @@ impl Poll for MatcherStage {
         }
         let started = self.latency.now(&self.shared.clock);
         let mut now = started;
-        let mut run = Run::default();
         let mut done = 0;
         while done < count && self.is_flushed() {
             let input = self.input.get(done).expect("counted as readable");
             self.matcher.look_ahead(|distance| later(&self.input, done + distance, count));
-            let Decided { decision, at } = self.decisions.get(done).expect("counted as readable");
-            run.count(at.0, started.0, |wait, count| self.latency.record(WAIT, wait, count));
+            let Decided { decision, .. } = self.decisions.get(done).expect("counted as readable");
             let timed = self.latency.records() && is_timed(input.sequence);
             if timed {
                 now = self.latency.now(&self.shared.clock);
@@ -340,7 +337,8 @@ impl Poll for MatcherStage {
             self.done = input.sequence;
             done += 1;
         }
-        run.finish(started.0, |wait, count| self.latency.record(WAIT, wait, count));
+        let decided = |offset| self.decisions.get(offset).expect("counted as readable").at;
+        self.latency.record_waits(WAIT, started, done, decided);
         self.decisions.release(done);
         self.input.release(done);
         self.flush();
