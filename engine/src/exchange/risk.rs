@@ -217,7 +217,7 @@ impl Risk {
             Command::PlaceLimit { account, market, side, price, quantity, .. } => {
                 match self.place_limit(sequence, account, market, side, price, quantity) {
                     Ok(terms) => {
-                        self.passed_on = self.passed_on.max(sequence);
+                        self.passed_on = sequence;
                         Decision::Order(terms)
                     }
                     Err(refusal) => self.refuse(sequence, refusal),
@@ -226,7 +226,7 @@ impl Risk {
             Command::CancelOrder { account, .. } => match self.ledger.account_mut(account) {
                 Some(record) => {
                     record.in_flight_until = sequence.0;
-                    self.passed_on = self.passed_on.max(sequence);
+                    self.passed_on = sequence;
                     Decision::Forward
                 }
                 None => self.refuse(sequence, Refusal::Exact(RejectReason::UnknownAccount)),
@@ -239,7 +239,7 @@ impl Risk {
     fn decide_other(&mut self, sequence: Sequence, time: Timestamp, command: &Command) -> Decision {
         match self.try_decide(sequence, time, command) {
             Ok(decision) => {
-                self.passed_on = self.passed_on.max(sequence);
+                self.passed_on = sequence;
                 decision
             }
             Err(refusal) => self.refuse(sequence, refusal),
@@ -251,61 +251,10 @@ impl Risk {
         match refusal {
             Refusal::WaitUntil(until) => Decision::Wait { until },
             Refusal::Exact(reason) => {
-                self.passed_on = self.passed_on.max(sequence);
+                self.passed_on = sequence;
                 Decision::Refuse(reason)
             }
         }
-    }
-
-    /// Lets commands behind the one at `sequence`, which waits, be decided [past it](Self::decide_past), if it is one that
-    /// allows for that; gives its account.
-    pub fn set_aside(&mut self, sequence: Sequence, command: &Command) -> Option<AccountId> {
-        let (Command::PlaceLimit { account, market, .. }
-        | Command::PlaceMarketBuy { account, market, .. }
-        | Command::PlaceMarketSell { account, market, .. }) = *command
-        else {
-            return None;
-        };
-        // It may yet be passed on, and then change whoever has orders in its market.
-        self.in_flight_in(market_group(market), sequence);
-        self.passed_on = self.passed_on.max(sequence);
-        Some(account)
-    }
-
-    /// Decides a command behind one of the account `aside` that was [set aside](Self::set_aside), if what that one comes to
-    /// makes no difference to it. The first for which this gives `None` is to be decided after the one set aside, as are
-    /// all behind it.
-    ///
-    /// An order that waits changes no more than its own account until it trades, and trades only add to what others have
-    /// available. So an order of another account that is covered is covered whatever happens, and cancels and reductions
-    /// are the matcher's affair.
-    pub fn decide_past(
-        &mut self,
-        aside: AccountId,
-        sequence: Sequence,
-        time: Timestamp,
-        command: &Command,
-    ) -> Option<Decision> {
-        let (Command::PlaceLimit { account, .. }
-        | Command::PlaceMarketBuy { account, .. }
-        | Command::PlaceMarketSell { account, .. }
-        | Command::CancelOrder { account, .. }
-        | Command::CancelByClientOrderId { account, .. }
-        | Command::ReduceOrder { account, .. }) = *command
-        else {
-            return None;
-        };
-        if account == aside || self.next_timer <= time {
-            return None;
-        }
-        Some(self.decide(sequence, time, command)).filter(|decision| !matches!(decision, Decision::Wait { .. }))
-    }
-
-    /// The command at `sequence` may change whoever has orders in this group of markets.
-    #[inline]
-    fn in_flight_in(&mut self, group: usize, sequence: Sequence) {
-        let until = &mut self.market_group_until[group];
-        *until = (*until).max(sequence.0);
     }
 
     /// Takes what the matcher reports.
@@ -501,7 +450,7 @@ impl Risk {
             }
             Command::CancelAllOfMarket { market } => {
                 self.market(market)?;
-                self.in_flight_in(market_group(market), sequence);
+                self.market_group_until[market_group(market)] = sequence.0;
                 Ok(Decision::Forward)
             }
 
@@ -521,7 +470,7 @@ impl Risk {
                 self.existing_asset(asset)?;
                 self.not_halted()?;
                 check_amount(amount)?;
-                self.covered(sequence, from, asset, amount)?;
+                self.covered(from, asset, amount)?;
                 self.ledger.transfer(from, to, asset, amount);
                 Ok(Decision::Done(Event::Transferred { from, to, asset, amount }))
             }
@@ -530,7 +479,7 @@ impl Risk {
                 self.existing_asset(asset)?;
                 self.withdrawals_pass(asset)?;
                 check_amount(amount)?;
-                self.covered(sequence, account, asset, amount)?;
+                self.covered(account, asset, amount)?;
                 self.payouts.request(asset, amount, time)?;
                 Ok(self.request_withdrawal(sequence, account, asset, amount))
             }
@@ -660,7 +609,7 @@ impl Risk {
                 self.not_frozen()?;
                 check(status != TradingStatus::Frozen, RejectReason::InvalidStatus)?;
                 // What it uncrosses settles accounts.
-                self.in_flight_in(market_group(market), sequence);
+                self.market_group_until[market_group(market)] = sequence.0;
                 Ok(Decision::Forward)
             }
             Command::SetGlobalStatus { status } => {
@@ -706,7 +655,7 @@ impl Risk {
         if record.try_hold(asset, held) {
             let group = market_group(market);
             record.order_begins(sequence.0, group);
-            self.in_flight_in(group, sequence);
+            self.market_group_until[group] = sequence.0;
             return Ok(terms);
         }
         self.place(sequence, account, market, asset, terms)
@@ -725,11 +674,11 @@ impl Risk {
             return Err(if self.can_never_cover(account, asset, terms.held) {
                 Refusal::Exact(RejectReason::InsufficientAvailable)
             } else {
-                self.insufficient(sequence, account)
+                self.insufficient(account)
             });
         }
         let group = market_group(market);
-        self.in_flight_in(group, sequence);
+        self.market_group_until[group] = sequence.0;
         self.ledger.account_mut(account).expect("an account that was looked up").order_begins(sequence.0, group);
         Ok(terms)
     }
@@ -747,7 +696,7 @@ impl Risk {
         let held = match self.ledger.try_hold(account, asset, new_hold) {
             Ok(()) => new_hold,
             Err(available) => {
-                if let refusal @ Refusal::WaitUntil(_) = self.insufficient(sequence, account) {
+                if let refusal @ Refusal::WaitUntil(_) = self.insufficient(account) {
                     return Err(refusal);
                 }
                 if !available.is_zero() {
@@ -756,7 +705,7 @@ impl Risk {
                 available
             }
         };
-        self.in_flight_in(market_group(spec.market), sequence);
+        self.market_group_until[market_group(spec.market)] = sequence.0;
         self.ledger.account_mut(account).expect("an account that was looked up").in_flight_until = sequence.0;
         Ok(Decision::Order(OrderTerms { held, maker_rate: spec.maker_rate, taker_rate: spec.taker_rate }))
     }
@@ -792,7 +741,7 @@ impl Risk {
 
     /// The account does not cover what is asked of it: so it is, if nothing in flight could still change it.
     #[cold]
-    fn insufficient(&self, sequence: Sequence, account: AccountId) -> Refusal {
+    fn insufficient(&self, account: AccountId) -> Refusal {
         let record = self.ledger.account(account).expect("an account that was looked up");
         let mut until = record.in_flight_until;
         if record.open_orders_max > 0 {
@@ -802,8 +751,6 @@ impl Risk {
                 groups &= groups - 1;
             }
         }
-        // What was decided past it comes after it.
-        let until = until.min(sequence.0 - 1);
         if until > self.settled.0 {
             Refusal::WaitUntil(Sequence(until))
         } else {
@@ -811,9 +758,8 @@ impl Risk {
         }
     }
 
-    fn covered(&self, sequence: Sequence, account: AccountId, asset: AssetId, amount: Amount) -> Result<(), Refusal> {
-        let covers = self.ledger.balance(account, asset).available >= amount;
-        if covers { Ok(()) } else { Err(self.insufficient(sequence, account)) }
+    fn covered(&self, account: AccountId, asset: AssetId, amount: Amount) -> Result<(), Refusal> {
+        if self.ledger.balance(account, asset).available >= amount { Ok(()) } else { Err(self.insufficient(account)) }
     }
 
     /// Everything before this command must have been settled.

@@ -55,14 +55,9 @@ pub(super) struct RiskStage {
     decided: Sequence,
     /// The first undecided command, and what it waits for.
     waits_for: Option<Sequence>,
-    /// What was decided about the commands behind it meanwhile.
-    past: Vec<Decision>,
     answers: Answers,
     latency: Recorder<2>,
 }
-
-/// How many commands are decided past one that waits, at the most.
-const PAST_MAX: usize = 64;
 
 impl RiskStage {
     #[allow(clippy::too_many_arguments, reason = "the ends of the rings it is joined to")]
@@ -87,7 +82,6 @@ impl RiskStage {
             settled: last,
             decided: last,
             waits_for: None,
-            past: Vec::with_capacity(PAST_MAX),
             answers: Answers::new(durable),
             latency,
         }
@@ -133,24 +127,6 @@ impl RiskStage {
         self.answers.take_accounts(&self.shared, self.decided, |account| risk.account(account));
     }
 
-    /// Decides what can be decided behind the command at `offset`, which waits, so that the matcher need not wait for risk
-    /// once more when that one is decided.
-    fn decide_past(&mut self, offset: usize) {
-        if !self.past.is_empty() || self.shared.account_queries.is_filled() {
-            return;
-        }
-        let waiting = self.input.get(offset).expect("counted as readable");
-        let Some(aside) = self.risk.set_aside(waiting.sequence, &waiting.command) else { return };
-        // There must be room for it too when the time comes.
-        let most = PAST_MAX.min(self.decisions.free().saturating_sub(1));
-        while self.past.len() < most
-            && let Some(next) = self.input.get(offset + 1 + self.past.len())
-            && let Some(decision) = self.risk.decide_past(aside, next.sequence, next.time, &next.command)
-        {
-            self.past.push(decision);
-        }
-    }
-
     fn finish(&mut self) -> Progress {
         self.latency.close();
         self.answers.close(&self.shared);
@@ -167,7 +143,7 @@ impl Poll for RiskStage {
         }
         let mut worked = self.settle();
         worked |= self.answers.release();
-        if self.shared.account_queries.is_filled() && self.past.is_empty() {
+        if self.shared.account_queries.is_filled() {
             // A barrier: nothing more is decided until everything before is settled.
             if self.settled < self.decided {
                 return Progress::from_worked(worked);
@@ -192,7 +168,6 @@ impl Poll for RiskStage {
             let decision = self.risk.decide(input.sequence, input.time, &input.command);
             if let Decision::Wait { until } = decision {
                 self.waits_for = Some(until);
-                self.decide_past(done);
                 break;
             }
             if decision == Decision::StartEpoch {
@@ -205,17 +180,12 @@ impl Poll for RiskStage {
                 at = self.latency.now(&self.shared.clock);
                 self.latency.record(SERVICE, at.0.saturating_sub(before.0), 1);
             }
-            let mut passed_on = self.decisions.push(Decided { decision, at }).is_ok();
-            for &decision in &self.past {
-                passed_on &= self.decisions.push(Decided { decision, at }).is_ok();
-            }
-            if !passed_on {
+            self.decided = input.sequence;
+            if self.decisions.push(Decided { decision, at }).is_err() {
                 self.shared.fail("the matcher has gone".to_owned());
                 return self.finish();
             }
-            done += 1 + self.past.len();
-            self.past.clear();
-            self.decided = self.input.get(done - 1).expect("it was decided").sequence;
+            done += 1;
         }
         let sequenced = |offset| self.input.get(offset).expect("counted as readable").sequenced;
         self.latency.record_waits(WAIT, started, done, sequenced);
