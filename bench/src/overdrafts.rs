@@ -41,8 +41,8 @@ impl Overdrafts {
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
         Self {
-            clean: Workload::shallow(settings.commands),
-            attacked: [true, false].map(|beyond_all| Workload::overdrawn(settings.commands, beyond_all)),
+            clean: Workload::shallow(settings.commands * 2),
+            attacked: [true, false].map(|beyond_all| Workload::overdrawn(settings.commands * 2, beyond_all)),
             in_line: Default::default(),
             piped: Default::default(),
             expected: [None, None, None],

@@ -271,8 +271,10 @@ pub struct Waiter {
     steps: u32,
 }
 
-/// Idle steps that spin, each twice as long as the one before; two cores are soon better yielded.
-const SPIN_STEPS: u32 = 6;
+/// Idle steps that spin, each twice as long as the one before up to the longest, after which it is looked again: a few
+/// microseconds in all. Two stages that take turns meet within them, and longer, two cores are better yielded.
+const SPIN_STEPS: u32 = 32;
+const SPIN_DOUBLINGS: u32 = 3;
 /// Idle steps that yield, after those that spin.
 const YIELD_STEPS: u32 = 16;
 /// The first idle step that sleeps or parks.
@@ -329,7 +331,7 @@ impl Waiter {
                 let step = self.steps;
                 self.steps = (step + 1).min(SLEEPS_FROM + SLEEP_DOUBLINGS);
                 if step < SPIN_STEPS {
-                    (0..1 << step).for_each(|_| spin_loop());
+                    (0..1 << step.min(SPIN_DOUBLINGS)).for_each(|_| spin_loop());
                 } else if step < SLEEPS_FROM || self.signal.is_closed() {
                     yield_now();
                 } else if self.strategy == WaitStrategy::Park {
