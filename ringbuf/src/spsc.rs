@@ -86,7 +86,7 @@ impl<T> Producer<T> {
     }
 
     /// Writes one item behind those pushed, to be published by [`commit`](Self::commit), or by the next push. Until then
-    /// it can be [changed](Self::change_staged), and takes room.
+    /// it can be [changed](Self::change_staged), and takes room; it is lost when the producer goes.
     ///
     /// ```
     /// let (mut producer, mut consumer) = ringbuf::spsc::channel(4)?;
@@ -133,11 +133,13 @@ impl<T> Producer<T> {
         }
     }
 
-    /// Publishes what is staged, at once.
+    /// Publishes what is staged, at once; if either end closed the ring, lets it go.
     #[inline]
     pub fn commit(&mut self) {
         let staged = std::mem::take(&mut self.staged);
-        self.advance(staged);
+        if staged > 0 && !self.is_closed() {
+            self.advance(staged);
+        }
     }
 
     /// Pushes as many of the first items as there is room for, publishes them at once, and returns how

@@ -168,7 +168,9 @@ fn command_bytes() -> Result<f64> {
 #[must_use]
 pub fn best_write_method(directory: &Path) -> Option<WriteMethod> {
     let place = tempfile::Builder::new().prefix("bench-").tempdir_in(directory).ok()?;
-    Some(FileStorage::lock(place.path()).ok()?.best_write_method())
+    let storage = FileStorage::lock(place.path()).ok()?;
+    storage.create(0, BLOCK_BYTES[0] as u64, Access::Write).ok()?;
+    Some(storage.best_write_method(0))
 }
 
 impl Disk {

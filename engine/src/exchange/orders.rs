@@ -198,7 +198,8 @@ pub(super) struct Orders {
     open: u32,
     by_id: SlotIndex,
     by_client_order_id: SlotIndex,
-    /// Users choose names, so the hash has a seed that they don't know: crafted ones must not all collide.
+    /// Users choose names, and which of the ids they are given stay open, so the hash has a seed that they don't know: crafted
+    /// ones must not all collide.
     hasher: FixedState,
     /// The first order of each account, by account number.
     first_of_account: Vec<Option<Page>>,
@@ -320,7 +321,7 @@ impl Orders {
     /// The slot of the order with this id.
     #[inline]
     pub(super) fn find(&self, id: OrderId) -> Option<u32> {
-        self.by_id.find(hash_of_id(id), |slot| self.get(slot).id == id)
+        self.by_id.find(self.hash_of_id(id), |slot| self.get(slot).id == id)
     }
 
     /// The slot of the account's order of that name; a name of 0 names none.
@@ -339,7 +340,7 @@ impl Orders {
     #[inline(always)]
     pub(super) fn insert(&mut self, mut order: Order) -> u32 {
         let slot = self.take_slot();
-        self.by_id.insert(hash_of_id(order.id), slot);
+        self.by_id.insert(self.hash_of_id(order.id), slot);
         if order.client_order_id.0 != 0 {
             let hash = self.hash_of_name(order.account, order.client_order_id);
             self.by_client_order_id.insert(hash, slot);
@@ -357,7 +358,7 @@ impl Orders {
     pub(super) fn restore(&mut self, mut order: Order) -> Option<u32> {
         let slot = self.take_slot();
         let slots = &self.slots;
-        if !self.by_id.insert_new(hash_of_id(order.id), slot, |known| slots.get(known).id == order.id) {
+        if !self.by_id.insert_new(self.hash_of_id(order.id), slot, |known| slots.get(known).id == order.id) {
             return None;
         }
         if order.client_order_id.0 != 0 {
@@ -405,7 +406,7 @@ impl Orders {
         if order.flags & CARRIED != 0 {
             self.carries.remove(&slot);
         }
-        self.by_id.remove(hash_of_id(id), slot);
+        self.by_id.remove(self.hash_of_id(id), slot);
         if name.0 != 0 {
             self.by_client_order_id.remove(self.hash_of_name(account, name), slot);
         }
@@ -434,7 +435,7 @@ impl Orders {
     /// The slot of the order with this id, most likely: without a look at the order.
     #[inline]
     pub(super) fn guess(&self, id: OrderId) -> Option<u32> {
-        self.by_id.find(hash_of_id(id), |_| true)
+        self.by_id.find(self.hash_of_id(id), |_| true)
     }
 
     /// The slot of the account's order of that name, most likely.
@@ -446,7 +447,7 @@ impl Orders {
     /// Asks for where this id is looked up.
     #[inline]
     pub(super) fn prefetch_id(&self, id: OrderId) {
-        self.by_id.prefetch(hash_of_id(id));
+        self.by_id.prefetch(self.hash_of_id(id));
     }
 
     /// Asks for where this name is looked up.
@@ -502,6 +503,11 @@ impl Orders {
     }
 
     #[inline]
+    fn hash_of_id(&self, id: OrderId) -> u64 {
+        self.hasher.hash_one(id.0)
+    }
+
+    #[inline]
     fn hash_of_name(&self, account: AccountId, name: ClientOrderId) -> u64 {
         self.hasher.hash_one((account.0, name.0))
     }
@@ -515,11 +521,4 @@ impl Orders {
         let page = self.first_of_account[page].get_or_insert_with(|| Box::new([NONE; PAGE_ACCOUNTS]));
         &mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)]
     }
-}
-
-/// Ids are sequences, which nobody chooses: multiples of the golden ratio spread any run of them evenly (D. E. Knuth, The Art
-/// of Computer Programming, volume 3, section 6.4).
-#[inline]
-const fn hash_of_id(id: OrderId) -> u64 {
-    id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -23,7 +23,7 @@ struct Entry {
 pub(super) struct SlotIndex {
     /// A power of two of them, at most seven of ten taken; of a small table half, for shorter ways.
     entries: Box<[Entry]>,
-    /// How many bits of a tag do not tell where it belongs.
+    /// How many bits of a hash, of which a tag is the upper half, do not tell where it belongs.
     shift: u32,
     /// How many more may be taken before the table grows.
     room: usize,
@@ -154,9 +154,8 @@ impl SlotIndex {
 
     /// Where an entry belongs: the tag's upper bits, as many as number the entries.
     #[inline]
-    const fn home(&self, tag: u32) -> usize {
-        // Fewer than 32 bits: there are at least two entries.
-        tag.wrapping_shr(self.shift) as usize
+    fn home(&self, tag: u32) -> usize {
+        (u64::from(tag) << 32).wrapping_shr(self.shift) as usize
     }
 
     #[inline]
@@ -176,9 +175,9 @@ const fn taken_max(entries: usize) -> usize {
     if entries <= SMALL_ENTRIES { entries / 2 } else { entries / 10 * 7 }
 }
 
-/// All bits of a tag but as many as number the entries.
+/// All bits of a hash but as many as number the entries.
 const fn shift_of(entries: usize) -> u32 {
-    u32::BITS - entries.ilog2()
+    u64::BITS - entries.ilog2()
 }
 
 #[inline]

@@ -106,7 +106,7 @@ impl<S: Storage> Journal<S> {
         let (place, head) = (scan.place(), scan.head());
         let access = match options.durability {
             Durability::Sync => {
-                Access::WriteDurable(options.write_method.unwrap_or_else(|| storage.best_write_method()))
+                Access::WriteDurable(options.write_method.unwrap_or_else(|| storage.best_write_method(place.index)))
             }
             Durability::Async | Durability::None => Access::Write,
         };

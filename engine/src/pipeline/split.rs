@@ -38,7 +38,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decided {
     decision: Decision,
-    /// When risk took the batch it was in.
+    /// When risk had decided, as far as it is known.
     at: Timestamp,
 }
 
@@ -159,7 +159,7 @@ impl Poll for RiskStage {
         }
         self.waits_for = None;
         let started = self.latency.now(&self.shared.clock);
-        let mut done = 0;
+        let (mut at, mut done) = (started, 0);
         while done < count {
             let input = self.input.get(done).expect("counted as readable");
             self.risk.look_ahead(|distance| later(&self.input, done + distance, count));
@@ -175,7 +175,6 @@ impl Poll for RiskStage {
                 let digest = input.begins_epoch().expect("nothing else begins an epoch");
                 self.risk = self.shared.take_risk(input.sequence, digest);
             }
-            let mut at = started;
             if timed {
                 at = self.latency.now(&self.shared.clock);
                 self.latency.record(SERVICE, at.0.saturating_sub(before.0), 1);

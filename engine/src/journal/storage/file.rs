@@ -207,11 +207,12 @@ impl Storage for FileStorage {
     }
 
     #[cfg(target_os = "linux")]
-    fn best_write_method(&self) -> WriteMethod {
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(self.inner.directory.join(LOCK));
+    fn best_write_method(&self, index: u32) -> WriteMethod {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(self.path(index, SUFFIX));
         let least = file.ok().and_then(|file| direct_bytes_min(&file));
         // Where the kernel does not tell, the device may want more than a sector at once.
-        if least.is_some_and(|least| least <= SECTOR_BYTES as u64) { WriteMethod::Direct } else { WriteMethod::Dsync }
+        let can = least.is_some_and(|least| (1..=SECTOR_BYTES as u64).contains(&least));
+        if can { WriteMethod::Direct } else { WriteMethod::Dsync }
     }
 
     fn remove(&self, index: u32) -> io::Result<()> {
@@ -428,10 +429,12 @@ fn open_durable(path: &Path, method: WriteMethod) -> io::Result<FileSegment> {
             Some(libc::EINVAL) => refused("the file system refuses O_DIRECT"),
             _ => error,
         })?;
-        if let Some(least) = direct_bytes_min(&file)
-            && least > SECTOR_BYTES as u64
-        {
-            return Err(refused(&format!("the device takes no less than {least} bytes at once")));
+        match direct_bytes_min(&file) {
+            Some(0) => return Err(refused("the file system refuses them for this file")),
+            Some(least) if least > SECTOR_BYTES as u64 => {
+                return Err(refused(&format!("the device takes no less than {least} bytes at once")));
+            }
+            _ => {}
         }
         return Ok(FileSegment { file, durable });
     }
@@ -449,11 +452,11 @@ fn open_durable(path: &Path, method: WriteMethod) -> io::Result<FileSegment> {
     Ok(FileSegment { file, durable: Durable::Synced })
 }
 
-/// The least that can be written directly, if the kernel tells.
+/// The least that can be written directly, if the kernel tells; 0 where nothing can.
 #[cfg(target_os = "linux")]
 fn direct_bytes_min(file: &File) -> Option<u64> {
     use rustix::fs::{AtFlags, StatxFlags, statx};
     let found = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?;
     let told = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::DIOALIGN);
-    (told && found.stx_dio_offset_align > 0).then(|| found.stx_dio_offset_align.into())
+    told.then_some(found.stx_dio_offset_align.into())
 }

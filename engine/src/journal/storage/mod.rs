@@ -48,8 +48,8 @@ pub trait Storage: Clone + fmt::Debug + Send + Sync + 'static {
     /// [`io::ErrorKind::QuotaExceeded`], and then nothing is left of it.
     fn create(&self, index: u32, bytes: u64, access: Access) -> io::Result<()>;
 
-    /// The fastest way in which blocks can be made durable here.
-    fn best_write_method(&self) -> WriteMethod {
+    /// The fastest way in which blocks of the segment at `index`, which is there, can be made durable.
+    fn best_write_method(&self, _index: u32) -> WriteMethod {
         WriteMethod::Dsync
     }
 
