@@ -159,6 +159,24 @@ fn spsc_every_operation_mixed() {
     pushing.join().unwrap();
 }
 
+/// Nothing is published any more once either end has closed the ring.
+#[test]
+fn spsc_what_is_staged_goes_with_a_closed_ring() {
+    for producer_closes in [false, true] {
+        let (mut producer, mut consumer) = spsc::channel(4).unwrap();
+        producer.push(1).unwrap();
+        producer.stage(2).unwrap();
+        if producer_closes {
+            producer.close()
+        } else {
+            consumer.close()
+        }
+        producer.commit();
+        assert_eq!((consumer.pop(), consumer.pop()), (Ok(1), Err(spsc::PopError::Closed)));
+        assert!(producer.stage(3).is_err());
+    }
+}
+
 #[test]
 fn spsc_items_that_own_memory_are_dropped_once() {
     let items = ITEMS / 10;

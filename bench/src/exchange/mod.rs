@@ -7,11 +7,7 @@ pub mod workload;
 
 use anyhow::Result;
 
-use self::{
-    in_line::{EndState, Outcome},
-    replay::History,
-    workload::Workload,
-};
+use self::{in_line::EndState, replay::History, workload::Workload};
 use crate::{
     arguments::Settings,
     flows,
@@ -54,13 +50,9 @@ impl InLine {
     fn round(&mut self) {
         let outcome = in_line::run(&self.workload);
         self.samples.push(self.workload.flow.len() as f64 / outcome.flow_seconds);
-        self.check("in line", &outcome);
-    }
-
-    fn check(&mut self, way: &str, outcome: &Outcome) {
         if outcome.end != self.expected {
             let (name, end, expected) = (&self.workload.name, &outcome.end, &self.expected);
-            self.failures.push(format!("{way}, {name}: ended with {end:?}, and should with {expected:?}"));
+            self.failures.push(format!("in line, {name}: ended with {end:?}, and should with {expected:?}"));
         }
     }
 
@@ -70,7 +62,7 @@ impl InLine {
 }
 
 impl Exchanges {
-    /// Makes the workloads, and a journal of the first.
+    /// Makes the workloads, and the history in a journal.
     ///
     /// # Errors
     /// When no journal can be made.

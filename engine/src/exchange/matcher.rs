@@ -137,12 +137,11 @@ impl Matcher {
         else {
             unreachable!("a {} places no limit order", command.kind_name());
         };
-        let Self { global_status, markets, orders, .. } = self;
-        let books = market_mut(markets, market);
-        let is_open = (*global_status, books.status) == (TradingStatus::Open, TradingStatus::Open);
+        let is_open = self.is_open(market);
+        // Most orders are such, and need none of the checks.
         let is_plain = client_order_id.0 == 0
             && matches!(limit_type, LimitType::GoodTillCancel | LimitType::ImmediateOrCancel)
-            && orders.len() < OPEN_ORDERS_MAX
+            && self.orders.len() < OPEN_ORDERS_MAX
             && is_open;
         if !is_plain && let Err(reason) = self.check_limit(command) {
             let asset = self.hold_asset(market, side);

@@ -522,3 +522,21 @@ impl Orders {
         &mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever keeps open only those ids that a hash known to all puts side by side gains nothing by it.
+    #[test]
+    fn ids_that_were_picked_do_not_gather() {
+        let mut orders = Orders::with_hash_seed(0x5eed);
+        let picked = (1_u64..).filter(|id| id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61 == 0);
+        for id in picked.take(20_000) {
+            let mut order = NOBODY;
+            order.id = OrderId(id);
+            orders.insert(order);
+        }
+        assert!(orders.by_id.longest_run() < 100, "{} entries in a row", orders.by_id.longest_run());
+    }
+}

@@ -117,6 +117,13 @@ impl SlotIndex {
         self.room += 1;
     }
 
+    /// The most entries in a row that are taken: no look-up takes more steps.
+    #[cfg(test)]
+    pub(super) fn longest_run(&self) -> usize {
+        let runs = self.entries.split(|entry| entry.slot == NONE);
+        runs.map(<[Entry]>::len).max().unwrap_or_default()
+    }
+
     /// Makes room for so many in all.
     pub(super) fn reserve(&mut self, slots: usize) {
         let mut entries = self.entries.len();
