@@ -44,7 +44,7 @@ pub struct IncidentReport {
     pub prices: Vec<PriceChart>,
     /// What is marked in the charts of prices: the error, the halt, the reopening.
     pub marks: Vec<Mark>,
-    /// What was credited and where it is, a row for each asset: [`Trace::totals`].
+    /// What was credited and where it is, a row for each asset: [`Trace::totals`](crate::recovery::Trace::totals).
     pub credits: Vec<CreditRow>,
     /// The credits of which most is no longer there, in the order in which they are to be read.
     pub movers: Vec<CreditRow>,
