@@ -157,7 +157,7 @@ fn to_line(loss: &AcceptedLoss) -> String {
         "time={time} file={file} offset={offset} after={} epoch={} hash={} damage={damage} reason={reason}",
         kept.sequence, kept.epoch, kept.hash
     );
-    format!("{line} check={:08x}\n", crc32c::crc32c(line.as_bytes()))
+    format!("{line} check={:08x}\n", crc_fast::crc32_iscsi(line.as_bytes()))
 }
 
 fn from_line(line: &str) -> Option<AcceptedLoss> {

@@ -878,7 +878,7 @@ mod tests {
         damage_after(PLACE, |payload| {
             let record = &mut payload[BLOCK_HEADER_BYTES + 31..BLOCK_HEADER_BYTES + 62];
             edit(record);
-            let check = crc32c::crc32c(&record[..27]);
+            let check = crc_fast::crc32_iscsi(&record[..27]);
             record[27..].copy_from_slice(&check.to_le_bytes());
         })
     }
