@@ -276,7 +276,7 @@ pub struct Waiter {
 const SPIN_STEPS: u32 = 32;
 const SPIN_DOUBLINGS: u32 = 3;
 /// Idle steps that yield, after those that spin.
-const YIELD_STEPS: u32 = 16;
+const YIELD_STEPS: u32 = 128;
 /// The first idle step that sleeps or parks.
 const SLEEPS_FROM: u32 = SPIN_STEPS + YIELD_STEPS;
 /// The step after a reset; the model checker has nothing to learn from spinning.
