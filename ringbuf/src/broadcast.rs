@@ -310,9 +310,6 @@ impl<T: Copy> Claim<'_, T> {
             self.producer.position = self.position();
             // Pairs with the acquire load in `Consumer::readable`: the items are seen with the position.
             self.producer.ring.published.store(self.producer.position, Ordering::Release);
-            // For the next claim, should it be as large.
-            let next = self.producer.cached_free().min(self.written);
-            self.producer.ring.slots.expect_writes(self.producer.position, next);
         }
         self.written
     }
@@ -372,7 +369,6 @@ impl<T: Copy> Consumer<T> {
     #[inline]
     pub fn for_each(&mut self, max: usize, mut handle: impl FnMut(&T)) -> usize {
         let count = self.available(max);
-        self.ring.slots.expect_reads(self.position, count);
         for offset in 0..count as u64 {
             // SAFETY: as in `get`; `count` items can be read, and none is released before the loop ends.
             handle(unsafe { self.ring.slots.get(self.position.wrapping_add(offset)) });

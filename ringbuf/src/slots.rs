@@ -7,7 +7,6 @@ use std::error::Error;
 use std::fmt;
 use std::mem::MaybeUninit;
 
-use crate::prefetch::{prefetch_read, prefetch_write};
 use crate::sync::UnsafeCell;
 
 /// The capacity asked for cannot be that of a ring.
@@ -53,12 +52,6 @@ impl fmt::Display for CapacityError {
 }
 
 impl Error for CapacityError {}
-
-/// How many bytes move between cores at once.
-const LINE_BYTES: usize = 64;
-
-/// How many lines of a batch are asked for beforehand; the processor does not fetch many more at a time.
-const EXPECTED_LINES: usize = 8;
 
 type Slot<T> = UnsafeCell<MaybeUninit<T>>;
 
@@ -145,27 +138,6 @@ impl<T> Slots<T> {
         // SAFETY: the pointer is valid while `self` is; the caller guarantees an initialised slot that
         // stays untouched.
         self.cell(position).with(|slot| unsafe { (*slot).assume_init_ref() })
-    }
-
-    /// Asks for the first lines of the items from a position on, to be read soon.
-    #[inline]
-    pub(crate) fn expect_reads(&self, position: u64, count: usize) {
-        self.first_lines(position, count).for_each(prefetch_read);
-    }
-
-    /// Asks for the first lines of the slots from a position on, to be written soon.
-    #[inline]
-    pub(crate) fn expect_writes(&self, position: u64, count: usize) {
-        self.first_lines(position, count).for_each(prefetch_write);
-    }
-
-    /// A cell in each cache line of the first of so many slots, up to the end of the memory.
-    #[inline]
-    fn first_lines(&self, position: u64, count: usize) -> impl Iterator<Item = &Slot<T>> {
-        let per_line = (LINE_BYTES / size_of::<T>().max(1)).max(1);
-        let start = self.index(position);
-        let end = self.capacity().min(start.saturating_add(count));
-        self.cells[start..end].iter().step_by(per_line).take(EXPECTED_LINES)
     }
 
     #[inline]
