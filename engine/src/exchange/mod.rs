@@ -26,6 +26,7 @@ mod slab;
 mod slot_index;
 mod state;
 mod view;
+mod weighed;
 
 pub use auction::Indicative;
 pub use ledger::Balance;

@@ -8,6 +8,7 @@ use super::{
     credits::{Credits, SortedCredits},
     ledger::{Balance, entries_in_chunks},
     orders::{Order, Orders, Traded},
+    weighed::WeighedSum,
 };
 use crate::types::{
     AMOUNT_MAX, AccountId, AirdropId, Amount, AssetId, AssetSpec, ClientOrderId, Controls, Digest, ExternalId, FeeRate,
@@ -168,7 +169,8 @@ impl Exchange {
     /// The exchange whose [canonical state](Self::canonical_state) is `bytes`, after the command at `last`; `hash_seed` as
     /// in [`with_hash_seed`](Self::with_hash_seed).
     ///
-    /// All invariants are checked, so whatever the bytes are, what comes back is a state that commands can lead to.
+    /// All invariants are checked, so whatever the bytes are, what comes back is a state that commands can lead to. That what
+    /// is held is what orders need is told by sums weighed with the seed, which whoever made the bytes must not know.
     ///
     /// # Errors
     /// [`RestoreError`] when the bytes are not a state.
@@ -197,25 +199,29 @@ impl Exchange {
         let markets = restore_markets(&mut fields, &mut risk, &mut matcher)?;
         let mut books = fields;
         let in_chunks = skip_to_books(&mut books)?;
+        let mut balances = BalanceSums::new(&risk, hash_seed);
+        let [mut needed, mut needed_by_orders] = [(); 2].map(|()| WeighedSum::new(hash_seed));
         let (restored, end) = how.both(
             || {
                 risk.ledger.reserve(fields.count_of("accounts", 13)?, in_chunks);
-                restore_accounts(&mut fields, &mut risk)?;
-                restore_credits_and_withdrawals(&mut fields, &mut risk, last)?;
+                restore_accounts(&mut fields, &mut risk, &mut balances)?;
+                restore_credits_and_withdrawals(&mut fields, &mut risk, last, &mut needed)?;
                 markets.iter().try_for_each(|spec| restore_open_orders(&mut fields, &mut risk, spec))
             },
             || {
                 matcher.orders.reserve(count_orders(books, markets.len())?);
-                markets.iter().try_for_each(|spec| restore_books(&mut books, &mut matcher, spec, last))?;
+                let needed = &mut needed_by_orders;
+                markets.iter().try_for_each(|spec| restore_books(&mut books, &mut matcher, spec, last, needed))?;
                 Ok(books)
             },
         );
         restored?;
         let mut fields: Fields<'_> = end?;
+        needed.add_all(&needed_by_orders);
         if version > 1 {
-            restore_payouts(&mut fields, &mut risk, &mut matcher, last)?;
+            restore_payouts(&mut fields, &mut risk, &mut matcher, last, &mut needed)?;
             restore_debts(&mut fields, &mut risk)?;
-            restore_carries(&mut fields, &mut matcher)?;
+            restore_carries(&mut fields, &mut matcher, &mut needed)?;
         }
         if fields.at != bytes.len() {
             return Err(RestoreError::TrailingBytes(bytes.len() - fields.at));
@@ -224,11 +230,44 @@ impl Exchange {
             return Err(RestoreError::Inconsistent(format!("more of {asset} could come back than there can be")));
         }
         let exchange = Self::from_parts(risk, matcher, last);
-        exchange.check_invariants_by(how).map_err(RestoreError::Inconsistent)?;
+        exchange.check_restored(balances.are_right(&needed)).map_err(RestoreError::Inconsistent)?;
         if version != exchange.rules_version_in_use() {
             return Err(RestoreError::Inconsistent(format!("it is not one of rules version {version}")));
         }
         Ok(exchange)
+    }
+}
+
+/// What the balances come to, while they are restored.
+struct BalanceSums {
+    /// By asset, over all accounts.
+    sums: Vec<i128>,
+    held: WeighedSum,
+    /// Whether some account has more of an asset than there can be.
+    too_much: bool,
+}
+
+impl BalanceSums {
+    /// Those of the system accounts, and nothing is held yet.
+    fn new(risk: &Risk, seed: u64) -> Self {
+        let system = |asset: AssetId| risk.ledger.system(asset).iter().sum();
+        let sum_of = |asset: &Option<AssetSpec>| asset.as_ref().map_or(0, |asset| system(asset.asset));
+        Self { sums: risk.assets.iter().map(sum_of).collect(), held: WeighedSum::new(seed), too_much: false }
+    }
+
+    #[inline]
+    fn add(&mut self, account: AccountId, asset: AssetId, balance: Balance) {
+        let total = u128::from(balance.available.0) + u128::from(balance.held.0);
+        self.too_much |= total > u128::from(AMOUNT_MAX);
+        self.sums[usize::from(asset.0)] += total as i128;
+        if !balance.held.is_zero() {
+            self.held.add(account, asset, balance.held.0);
+        }
+    }
+
+    /// Whether every asset sums to zero, and just what is needed is held.
+    fn are_right(&self, needed: &WeighedSum) -> bool {
+        !self.too_much && self.held.equals(needed) && self.sums.iter().all(|sum| *sum == 0)
     }
 }
 
@@ -287,7 +326,7 @@ fn restore_markets(
     Ok(specs)
 }
 
-fn restore_accounts(fields: &mut Fields<'_>, risk: &mut Risk) -> Result<(), RestoreError> {
+fn restore_accounts(fields: &mut Fields<'_>, risk: &mut Risk, sums: &mut BalanceSums) -> Result<(), RestoreError> {
     let (mut previous, mut balances) = (None, Vec::new());
     for _ in 0..fields.length("accounts", 13)? {
         let account = AccountId(fields.word()?);
@@ -304,6 +343,7 @@ fn restore_accounts(fields: &mut Fields<'_>, risk: &mut Risk) -> Result<(), Rest
             fields.at += item.len();
             fields.check(previous < Some(asset) && risk.asset(asset).is_some() && balance != Balance::default())?;
             previous = Some(asset);
+            sums.add(account, asset, balance);
             balances.push((asset, balance));
         }
         risk.ledger.restore_account(account, suspended, &balances);
@@ -365,6 +405,7 @@ fn restore_credits_and_withdrawals(
     fields: &mut Fields<'_>,
     risk: &mut Risk,
     last: Sequence,
+    needed: &mut WeighedSum,
 ) -> Result<(), RestoreError> {
     // No more than the bytes hold, so the room is no more than they take.
     let length = fields.length("credited external ids", 18)?;
@@ -394,6 +435,9 @@ fn restore_credits_and_withdrawals(
         fields.check(previous < Some(id) && id.0 <= last.0 && risk.asset(asset).is_some())?;
         fields.check(risk.ledger.account(account).is_some() && amount.0 <= crate::types::AMOUNT_MAX)?;
         previous = Some(id);
+        if state == WithdrawalState::Requested {
+            needed.add(account, asset, amount.0);
+        }
         let shortfall = Amount::ZERO;
         let withdrawal = Withdrawal { account, asset, amount, state, external_id, shortfall };
         let fits = risk.restore_withdrawal(id, withdrawal);
@@ -407,6 +451,7 @@ fn restore_books(
     matcher: &mut Matcher,
     spec: &MarketSpec,
     last: Sequence,
+    needed: &mut WeighedSum,
 ) -> Result<(), RestoreError> {
     for side in [Side::Buy, Side::Sell] {
         // All open quantity is backed by balances, so it is no more than there can be.
@@ -434,6 +479,7 @@ fn restore_books(
             let notional = traded.taker_notional.checked_add(traded.maker_notional);
             fields.check(notional.is_some_and(|notional| notional <= u64::MAX / 4))?;
             fields.check(spec.notional(price, remaining).is_some() && spec.base_amount(remaining).is_some())?;
+            needed.add(account, spec.held_asset(side), order.hold(&traded, spec).0);
             // Best prices first.
             fields.check(previous.is_none_or(|previous: Price| match side {
                 Side::Buy => price <= previous,
@@ -487,6 +533,7 @@ fn restore_payouts(
     risk: &mut Risk,
     matcher: &mut Matcher,
     last: Sequence,
+    needed: &mut WeighedSum,
 ) -> Result<(), RestoreError> {
     fields.part = "controls";
     risk.payouts.controls = Controls(fields.byte()?);
@@ -541,6 +588,9 @@ fn restore_payouts(
         fields.check(previous < Some(id))?;
         previous = Some(id);
         let airdrop = restore_airdrop(fields, risk, last)?;
+        if airdrop.is_locked() {
+            airdrop.lines.iter().for_each(|(account, amount)| needed.add(*account, airdrop.asset, amount.0));
+        }
         matcher.mirror.restore(id, &airdrop);
         risk.payouts.airdrops.insert(id, airdrop);
     }
@@ -628,7 +678,11 @@ fn restore_debts(fields: &mut Fields<'_>, risk: &mut Risk) -> Result<(), Restore
     Ok(())
 }
 
-fn restore_carries(fields: &mut Fields<'_>, matcher: &mut Matcher) -> Result<(), RestoreError> {
+fn restore_carries(
+    fields: &mut Fields<'_>,
+    matcher: &mut Matcher,
+    needed: &mut WeighedSum,
+) -> Result<(), RestoreError> {
     let mut previous = None;
     for _ in 0..fields.length("carried fees", 24)? {
         let order = OrderId(fields.long()?);
@@ -637,12 +691,16 @@ fn restore_carries(fields: &mut Fields<'_>, matcher: &mut Matcher) -> Result<(),
         fields.check(carries.iter().all(|carry| carry.unsigned_abs() <= AMOUNT_MAX / 4))?;
         previous = Some(order);
         let Some(slot) = matcher.orders.find(order) else { return Err(fields.invalid()) };
-        let order = matcher.orders.get(slot);
+        let order = matcher.orders.get(slot).clone();
         // Rebates take no notice of what was charged.
         let rates = [order.taker_rate, order.maker_rate];
         fields.check(rates.iter().zip(carries).all(|(rate, carry)| rate.0 >= 0 || carry == 0))?;
         let [taker_carry, maker_carry] = carries;
         let traded = Traded { taker_carry, maker_carry, ..matcher.orders.traded(slot) };
+        let spec = &matcher.market(order.market).expect("its books were restored").spec;
+        let asset = spec.held_asset(order.side);
+        needed.subtract(order.account, asset, matcher.orders.hold(slot, spec).0);
+        needed.add(order.account, asset, order.hold(&traded, spec).0);
         matcher.orders.set_traded(slot, &traded);
     }
     Ok(())
