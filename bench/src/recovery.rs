@@ -1,6 +1,6 @@
 //! The past again: excising a wrong airdrop beside a plain replay, and loading a snapshot.
 
-use std::{hint::black_box, path::Path, time::Instant};
+use std::{hint::black_box, path::Path, thread, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use engine::{
@@ -58,6 +58,7 @@ pub struct Excision {
     resting_orders: u32,
     /// Commands of history per second, one for each round.
     replay: Vec<f64>,
+    two_replays: Vec<f64>,
     excision: Vec<f64>,
     expected: Option<[StateHash; 2]>,
     voided: usize,
@@ -95,6 +96,7 @@ impl Excision {
             commands,
             resting_orders: flow.accounts / 10 * 29,
             replay: Vec::new(),
+            two_replays: Vec::new(),
             excision: Vec::new(),
             expected: None,
             voided: 0,
@@ -102,7 +104,7 @@ impl Excision {
         })
     }
 
-    /// Measures both once.
+    /// Measures everything once.
     ///
     /// # Errors
     /// When the journal cannot be read, or the airdrop not be excised.
@@ -111,6 +113,17 @@ impl Excision {
         let begun = Instant::now();
         let replayed = timeline.at(self.halt)?;
         self.replay.push(self.halt.0 as f64 / begun.elapsed().as_secs_f64());
+
+        let begun = Instant::now();
+        let both: Result<Vec<_>, _> = thread::scope(|scope| {
+            let running =
+                [(); 2].map(|()| scope.spawn(|| timeline.at(self.halt).map(|exchange| exchange.last_sequence())));
+            running.into_iter().map(|replay| replay.join().expect("a replay does not panic")).collect()
+        });
+        self.two_replays.push(self.halt.0 as f64 / begun.elapsed().as_secs_f64());
+        if both?.iter().any(|last| *last != replayed.last_sequence()) {
+            self.failures.push("excision: two replays at once ended elsewhere".to_owned());
+        }
 
         let begun = Instant::now();
         let branch = evaluate(&timeline, self.halt, &self.strategy, &|_| ())?;
@@ -146,6 +159,9 @@ impl Excision {
                 grouped(RECIPIENTS.into()),
             ),
             "replay: read from a warm page cache, verified and applied to the halt".to_owned(),
+            "two replays: both at once and each for itself, until both are there: what two histories side by side cost this \
+             machine, and so what an excision can hardly be below"
+                .to_owned(),
             format!(
                 "excision: the same, with the branch without the airdrop computed beside it and its invariants checked; {} \
                  fills void",
@@ -154,6 +170,8 @@ impl Excision {
         ];
         let figures = vec![
             Figure::new("replay", setting.as_str(), &self.replay, outcome.clone()),
+            Figure::new("two replays", setting.as_str(), &self.two_replays, outcome.clone())
+                .compared_to("replay", &self.replay),
             Figure::new("excision", setting.as_str(), &self.excision, outcome).compared_to("replay", &self.replay),
         ];
         let claim = format!("excision over {} commands, time by that of a plain replay", grouped(self.commands));
