@@ -1,7 +1,6 @@
 //! Runs a workload in each of the ways there are, times it, and says how it ended.
 
 use std::{
-    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -10,9 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use engine::{
     command::Command,
     exchange::Exchange,
-    journal::{FileStorage, Journal, Options, ReadAhead},
     pipeline::{Gateway, Handle, Pipeline, SubmitError},
-    types::{Cause, Sequence, Timestamp},
+    types::{Cause, Timestamp},
 };
 
 use crate::{
@@ -24,8 +22,6 @@ use crate::{
 pub struct Outcome {
     /// Seconds of the flow, without the setup.
     pub flow_seconds: f64,
-    /// Seconds of setup and flow.
-    pub all_seconds: f64,
     /// How it ended.
     pub end: EndState,
 }
@@ -40,12 +36,10 @@ pub fn in_line(workload: &Workload) -> Outcome {
             exchange.apply(sequence, Timestamp(0), command, &mut tally);
         }
     };
-    let begun = Instant::now();
     apply(&workload.setup);
-    let set_up = Instant::now();
+    let begun = Instant::now();
     apply(&workload.flow);
-    let (flow_seconds, all_seconds) = (set_up.elapsed().as_secs_f64(), begun.elapsed().as_secs_f64());
-    Outcome { flow_seconds, all_seconds, end: EndState::new(&exchange, tally) }
+    Outcome { flow_seconds: begun.elapsed().as_secs_f64(), end: EndState::new(&exchange, tally) }
 }
 
 /// Runs a pipeline from start to end, as fast as it takes commands from one gateway.
@@ -54,16 +48,15 @@ pub fn in_line(workload: &Workload) -> Outcome {
 /// When the exchange stops by itself.
 pub fn piped(pipeline: Pipeline, workload: &Workload) -> Result<Outcome> {
     let mut gateway = pipeline.gateway(Cause::session(1))?;
-    let begun = Instant::now();
     submit_all(&mut gateway, &workload.setup)?;
     await_published(&pipeline, workload.setup.len())?;
-    let set_up = Instant::now();
+    let begun = Instant::now();
     submit_all(&mut gateway, &workload.flow)?;
     await_published(&pipeline, workload.commands())?;
-    let (flow_seconds, all_seconds) = (set_up.elapsed().as_secs_f64(), begun.elapsed().as_secs_f64());
+    let flow_seconds = begun.elapsed().as_secs_f64();
     let stopped = pipeline.shutdown().context("the exchange failed")?;
     let end = EndState::of_pipeline(&stopped.exchange, &stopped.counters);
-    Ok(Outcome { flow_seconds, all_seconds, end })
+    Ok(Outcome { flow_seconds, end })
 }
 
 fn submit_all(gateway: &mut Gateway, commands: &[Command]) -> Result<()> {
@@ -93,25 +86,4 @@ pub(crate) fn await_published(handle: &Handle, commands: usize) -> Result<()> {
 /// spent it on yielding.
 pub(crate) fn nap() {
     thread::sleep(Duration::from_micros(20));
-}
-
-/// Replays a journal, as a start does it.
-///
-/// # Errors
-/// When the journal cannot be read, or is empty.
-pub fn replayed(directory: &Path) -> Result<Outcome> {
-    let begun = Instant::now();
-    let (mut exchange, mut tally) = (Exchange::new(), Tally::default());
-    let mut reading = ReadAhead::start(Journal::open(FileStorage::lock(directory)?, Options::default())?)?;
-    while let Some(batch) = reading.next_batch()? {
-        for command in batch.iter() {
-            exchange.apply(command.sequence, command.time, &command.command, &mut tally);
-        }
-    }
-    drop(reading.into_reader());
-    let all_seconds = begun.elapsed().as_secs_f64();
-    if exchange.last_sequence() == Sequence(0) {
-        bail!("the journal is empty");
-    }
-    Ok(Outcome { flow_seconds: all_seconds, all_seconds, end: EndState::new(&exchange, tally) })
 }

@@ -8,6 +8,8 @@ use gateway_sim::{
 };
 use serde::Serialize;
 
+use crate::limits::Together;
+
 /// All of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -21,6 +23,8 @@ pub struct Report {
     pub load_average_before: String,
     /// The same after the run.
     pub load_average_after: String,
+    /// What two cores do together, one sample for each round.
+    pub together: Together,
     /// The figures under a fixed name that are a ratio of two medians.
     pub ratios: BTreeMap<String, f64>,
     /// Millions of commands per second in line.
@@ -99,7 +103,7 @@ impl Target {
 impl Report {
     /// The report of a run whose parts found this; load averages are those before and after it.
     #[must_use]
-    pub fn new(rounds: usize, load_average_before: String, parts: Vec<Findings>) -> Self {
+    pub fn new(rounds: usize, load_average_before: String, together: Together, parts: Vec<Findings>) -> Self {
         let mut all = Findings::default();
         for part in parts {
             all.sections.extend(part.sections);
@@ -116,6 +120,7 @@ impl Report {
             rounds,
             load_average_before,
             load_average_after: load_average(),
+            together,
             ratios: named("ratios."),
             inline_mps: named("inline_mps."),
             durable_mps: named("durable_mps").get("").copied(),
@@ -244,6 +249,9 @@ impl fmt::Display for Report {
             self.rounds
         )?;
         writeln!(formatter, "load      {} before, {} after", self.load_average_before, self.load_average_after)?;
+        if self.rounds > 0 {
+            write!(formatter, "{}", self.together)?;
+        }
         for section in &self.sections {
             write!(formatter, "\n{section}")?;
         }

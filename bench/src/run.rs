@@ -8,6 +8,7 @@ use crate::{
     durable::Durable,
     exchange::Exchanges,
     latency::Latencies,
+    limits::Together,
     memory,
     overdrafts::Overdrafts,
     recovery::{Excision, SnapshotLoad},
@@ -75,12 +76,14 @@ pub fn run(settings: &Settings) -> Result<Report> {
     let durable = durable.transpose()?;
     let mut parts = parts(settings)?;
     let rounds = if parts.is_empty() { 0 } else { settings.rounds };
+    let mut together = Together::new();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
+        together.round();
         parts.iter_mut().try_for_each(|part| part.round())?;
     }
     let findings = parts.into_iter().map(|part| part.finish()).chain(durable).chain(memory).collect();
-    Ok(Report::new(rounds, load_before, findings))
+    Ok(Report::new(rounds, load_before, together, findings))
 }
 
 fn parts(settings: &Settings) -> Result<Vec<Box<dyn Measured>>> {

@@ -1,4 +1,4 @@
-//! The whole exchange, as fast as it takes commands: in line, through the pipeline, and out of its journal.
+//! The whole exchange, as fast as it takes commands: in line and through the pipeline.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use gateway_sim::machine::file_system_of;
 
 use crate::{
     arguments::Settings,
-    drive::{in_line, piped, replayed},
+    drive::{in_line, piped},
     report::{Figure, Findings, Section},
     tally::{EndState, Tally},
     workload::Workload,
@@ -27,12 +27,9 @@ pub struct Throughput {
 struct WorkloadRuns {
     workload: Workload,
     in_line: Vec<f64>,
-    /// In line with the setup counted, to compare with the replay, which counts it too.
-    in_line_with_setup: Vec<f64>,
     durable: Vec<f64>,
     not_durable: Vec<f64>,
     in_memory: Vec<f64>,
-    replay: Vec<f64>,
     expected: Option<EndState>,
     failures: Vec<String>,
 }
@@ -73,11 +70,9 @@ impl WorkloadRuns {
         Self {
             workload,
             in_line: Vec::new(),
-            in_line_with_setup: Vec::new(),
             durable: Vec::new(),
             not_durable: Vec::new(),
             in_memory: Vec::new(),
-            replay: Vec::new(),
             expected: None,
             failures: Vec::new(),
         }
@@ -85,11 +80,9 @@ impl WorkloadRuns {
 
     fn round(&mut self, directory: &Path) -> Result<()> {
         let flow = self.workload.flow.len() as f64;
-        let all = self.workload.commands() as f64;
 
         let outcome = in_line(&self.workload);
         self.in_line.push(flow / outcome.flow_seconds);
-        self.in_line_with_setup.push(all / outcome.all_seconds);
         self.check("in line", outcome.end);
 
         let journal = temporary(directory)?;
@@ -98,9 +91,6 @@ impl WorkloadRuns {
         self.durable.push(flow / outcome.flow_seconds);
         self.check("pipeline, sync", outcome.end);
 
-        let outcome = replayed(journal.path())?;
-        self.replay.push(all / outcome.all_seconds);
-        self.check("replay from the journal", outcome.end);
         let reopened = Pipeline::open(journal.path(), config(Durability::Sync)).context("cannot reopen a pipeline")?;
         let recovered = reopened.recovered().state_hash.to_string();
         reopened.shutdown().context("the reopened exchange failed")?;
@@ -146,9 +136,6 @@ impl WorkloadRuns {
             self.workload.description(),
             format!("pipeline: topology {}, wait {}, one gateway closed only by Busy", config.topology, config.wait),
             "pipeline timed from the first submit until the last event is published, without subscribers".to_owned(),
-            "replay: read, verified and applied, setup included, from a warm page cache; its share is of in line with \
-             the setup"
-                .to_owned(),
         ];
         if let Some(end) = &self.expected {
             let Tally { events, fills, refusals } = end.tally;
@@ -169,8 +156,6 @@ impl WorkloadRuns {
                 figure("pipeline", &format!("durability sync, {journal}"), &self.durable),
                 figure("pipeline", &format!("durability none, {journal}"), &self.not_durable),
                 figure("pipeline", "in memory, no journal", &self.in_memory),
-                Figure::new("replay", journal.as_str(), &self.replay, outcome.to_owned())
-                    .compared_to("in line", &self.in_line_with_setup),
             ],
         }
     }

@@ -1,4 +1,4 @@
-//! The machine's own floor, to read every other figure against: how fast cores talk, what a clock costs, how fast
+//! The machine's own floor, to read every other figure against: how fast cores talk and how much they do together, what a clock costs, how fast
 //! memory is copied, how long the disk takes to make something durable, and how long a thread is kept from running.
 //!
 //! No figure here has anything of the exchange in it, except that the disk is written by the journal's own storage, so
@@ -9,6 +9,7 @@ mod copies;
 mod cores;
 mod disk;
 mod hiccups;
+mod together;
 
 use std::{fmt, path::Path};
 
@@ -21,6 +22,7 @@ pub use copies::Copies;
 pub use cores::RoundTrip;
 pub use disk::{BLOCK_BYTES, Disk, Method, SyncLatency, best_write_method};
 pub use hiccups::Hiccups;
+pub use together::Together;
 
 use crate::report::load_average;
 
@@ -33,6 +35,8 @@ pub struct Limits {
     pub commit: String,
     /// The load average before the run.
     pub load_average_before: String,
+    /// What two cores do together.
+    pub together: Together,
     /// From core to core and back; `None` on one core.
     pub round_trip: Option<RoundTrip>,
     /// What reading a clock takes.
@@ -50,7 +54,10 @@ pub struct Limits {
 /// # Errors
 /// When files cannot be made in `directory`.
 pub fn measure(directory: &Path, rounds: usize) -> Result<Limits> {
+    let mut together = Together::new();
+    (0..rounds).for_each(|_| together.round());
     Ok(Limits {
+        together,
         machine: Machine::current(),
         commit: COMMIT.to_owned(),
         load_average_before: load_average(),
@@ -76,6 +83,7 @@ impl fmt::Display for Limits {
         writeln!(formatter, "machine   {}, {} cores, {}", machine.processor, machine.cores, machine.kernel)?;
         writeln!(formatter, "commit    {}", self.commit)?;
         writeln!(formatter, "load      {} before", self.load_average_before)?;
+        write!(formatter, "{}", self.together)?;
         writeln!(formatter)?;
         match &self.round_trip {
             Some(round_trip) => write!(formatter, "{round_trip}")?,
