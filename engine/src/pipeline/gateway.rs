@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use ringbuf::{Signal, spsc};
+use ringbuf::{Signal, spsc, stamped};
 
 use super::{
     PipelineError,
@@ -45,7 +45,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     id: GatewayId,
     cause: Cause,
-    ring: spsc::Producer<Submitted>,
+    ring: stamped::Producer<Submitted>,
     capacity: usize,
     submissions: u64,
     signal: Signal,
@@ -66,13 +66,13 @@ impl Gateway {
 
     /// A gateway whose other end is gone.
     fn unregistered(shared: Arc<Shared>, cause: Cause, capacity: usize, signal: Signal) -> Result<Self, PipelineError> {
-        let (ring, _) = spsc::channel(capacity)?;
+        let (ring, _) = stamped::channel(capacity)?;
         let id = shared.next_gateway();
         Ok(Self { shared, id, cause, ring, capacity, submissions: 0, signal })
     }
 
     fn register(&mut self) -> Result<(), PipelineError> {
-        let (ring, consumer) = spsc::channel(self.capacity)?;
+        let (ring, consumer) = stamped::channel(self.capacity)?;
         self.ring = ring;
         let port = GatewayPort { id: self.id, ring: consumer };
         self.shared.gateways.put(port).map_err(|_| PipelineError::closed(&self.shared))?;

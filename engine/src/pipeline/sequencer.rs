@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ringbuf::{broadcast, spsc};
+use ringbuf::{broadcast, spsc, stamped};
 
 use super::{
     messages::{GatewayId, Input, Submitted},
@@ -17,7 +17,7 @@ use crate::{
 /// The sequencer's end of a gateway's ring.
 pub(super) struct GatewayPort {
     pub(super) id: GatewayId,
-    pub(super) ring: spsc::Consumer<Submitted>,
+    pub(super) ring: stamped::Consumer<Submitted>,
 }
 
 pub(super) struct Sequencer {
@@ -51,7 +51,7 @@ impl Sequencer {
 
     /// No gateway's ring holds anything, now that none can be filled any more.
     fn is_drained(&self) -> bool {
-        self.control.readable() == 0 && self.gateways.iter().all(|port| port.ring.readable() == 0)
+        self.control.readable() == 0 && self.gateways.iter().all(|port| port.ring.is_empty())
     }
 
     /// Whether a gateway is gone, and its ring is still looked into.
@@ -104,7 +104,7 @@ impl Poll for Sequencer {
         // The control lane first, and all of it that fits, up to a command that is to follow what gateways hold.
         while claim.remaining() > 0 {
             let Some(submitted) = self.control.peek() else { break };
-            if submitted.behind_gateways && self.gateways.iter().any(|port| port.ring.readable() > 0) {
+            if submitted.behind_gateways && self.gateways.iter().any(|port| !port.ring.is_empty()) {
                 break;
             }
             let gateway = GatewayId((submitted.submission >> OPERATOR_SHIFT) as u32);
@@ -118,14 +118,10 @@ impl Poll for Sequencer {
         let (mut dropped, mut turn, mut idle) = (false, self.first, 0);
         while idle < ports && claim.remaining() > 0 {
             turn = if turn < ports { turn } else { 0 };
-            let port = &mut self.gateways[turn];
-            let taken = port.ring.readable().min(share).min(claim.remaining());
-            for offset in 0..taken {
-                let submitted = port.ring.get(offset).expect("counted as readable");
-                claim.push(stamp.next(port.id, submitted.submission, submitted));
-            }
-            port.ring.release(taken);
-            dropped |= taken == 0 && port.ring.is_finished();
+            let GatewayPort { id, ring } = &mut self.gateways[turn];
+            let most = share.min(claim.remaining());
+            let taken = ring.drain(most, |submitted| claim.push(stamp.next(*id, submitted.submission, &submitted)));
+            dropped |= taken == 0 && ring.is_finished();
             idle = if taken == 0 { idle + 1 } else { 0 };
             turn += 1;
         }
