@@ -1,4 +1,4 @@
-//! A process that is killed at any moment loses nothing that it acknowledged.
+//! A process that is killed at any moment loses nothing that it acknowledged, in whatever way it writes.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use engine::{
     command::Command,
-    journal::JournalReader,
+    journal::{JournalReader, WriteMethod},
     pipeline::{Config, Pipeline, Subscription},
     types::Sequence,
 };
@@ -16,10 +16,26 @@ use engine::{
 use super::{Numbers, gateway, order, setup, submit};
 
 const DIRECTORY: &str = "REPRISE_KILL_TEST_DIRECTORY";
-const KILLS: u64 = 50;
+const WRITE_METHOD: &str = "REPRISE_KILL_TEST_WRITE_METHOD";
+const KILLS: usize = 50;
 
 fn config() -> Config {
-    Config { segment_bytes: 2 << 20, snapshot_every: Some(1_000), ..Config::default() }
+    let write_method = std::env::var(WRITE_METHOD).ok().map(|name| name.parse().unwrap());
+    Config { segment_bytes: 2 << 20, snapshot_every: Some(1_000), write_method, ..Config::default() }
+}
+
+/// The ways to write that there are here; `None` is that which is chosen where none is asked for.
+fn write_methods() -> Vec<Option<WriteMethod>> {
+    let works = |write_method: &WriteMethod| {
+        let directory = tempfile::tempdir().unwrap();
+        let opened = Pipeline::open(directory.path(), Config { write_method: Some(*write_method), ..config() });
+        if let Err(error) = &opened {
+            eprintln!("nothing is killed while it writes by {write_method}: {error}");
+        }
+        opened.is_ok()
+    };
+    let all = WriteMethod::ALL.into_iter().filter(works).map(Some);
+    std::iter::once(None).chain(all).collect()
 }
 
 /// The command at each sequence of every run.
@@ -51,10 +67,11 @@ fn the_process_to_be_killed() {
     sender.join().unwrap();
 }
 
-fn start(directory: &std::path::Path) -> Child {
+fn start(directory: &std::path::Path, write_method: Option<WriteMethod>) -> Child {
     Process::new(std::env::current_exe().unwrap())
         .args(["kill::the_process_to_be_killed", "--exact", "--nocapture"])
         .env(DIRECTORY, directory)
+        .envs(write_method.map(|method| (WRITE_METHOD, method.to_string())))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -65,9 +82,10 @@ fn start(directory: &std::path::Path) -> Child {
 fn fifty_kills_lose_nothing_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
     let mut numbers = Numbers(1);
+    let write_methods = write_methods();
     let (mut before, mut acknowledged_in_all, mut torn) = (Sequence(0), 0, 0);
     for kill in 0..KILLS {
-        let mut child = start(directory.path());
+        let mut child = start(directory.path(), write_methods[kill % write_methods.len()]);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut acknowledged = before;
         // Not before it is under load; then at any moment.
