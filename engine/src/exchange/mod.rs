@@ -10,6 +10,7 @@
 mod auction;
 mod book;
 mod credits;
+mod id_index;
 mod ledger;
 mod levels;
 mod look_ahead;

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, hash::BuildHasher as _, hint::select_unpredicta
 
 use foldhash::fast::FixedState;
 
-use super::{slab::Slab, slot_index::SlotIndex};
+use super::{id_index::IdIndex, slab::Slab, slot_index::SlotIndex};
 use crate::types::{AccountId, Amount, ClientOrderId, FeeRate, MarketId, MarketSpec, OrderId, Price, Quantity, Side};
 
 /// No order: the slot of one that nobody reads, so that links may be written without asking whether there is a neighbour.
@@ -196,7 +196,7 @@ pub(super) struct Orders {
     /// The free slot to be taken next.
     free: u32,
     open: u32,
-    by_id: SlotIndex,
+    by_id: IdIndex,
     by_client_order_id: SlotIndex,
     /// Users choose names, and which of the ids they are given stay open, so the hash has a seed that they don't know: crafted
     /// ones must not all collide.
@@ -219,7 +219,7 @@ impl Default for Orders {
             carries: BTreeMap::new(),
             free: NONE,
             open: 0,
-            by_id: SlotIndex::default(),
+            by_id: IdIndex::new(FixedState::default()),
             by_client_order_id: SlotIndex::default(),
             hasher: FixedState::default(),
             first_of_account: Vec::new(),
@@ -230,7 +230,8 @@ impl Default for Orders {
 impl Orders {
     /// No orders yet; ids and names will be hashed with this seed.
     pub(super) fn with_hash_seed(seed: u64) -> Self {
-        Self { hasher: FixedState::with_seed(seed), ..Self::default() }
+        let hasher = FixedState::with_seed(seed);
+        Self { by_id: IdIndex::new(hasher.clone()), hasher, ..Self::default() }
     }
 
     /// Whether any open order has carried fees.
@@ -248,7 +249,8 @@ impl Orders {
     pub(super) fn reserve(&mut self, orders: usize) {
         self.slots.reserve(orders + 1);
         self.notionals.reserve(orders + 1);
-        self.by_id.reserve(orders);
+        let slots = &self.slots;
+        self.by_id.reserve(orders, |slot| slots.get(slot).id);
         self.by_client_order_id.reserve(orders);
     }
 
@@ -321,7 +323,7 @@ impl Orders {
     /// The slot of the order with this id.
     #[inline]
     pub(super) fn find(&self, id: OrderId) -> Option<u32> {
-        self.by_id.find(self.hash_of_id(id), |slot| self.get(slot).id == id)
+        self.by_id.find(id, |slot| self.get(slot).id)
     }
 
     /// The slot of the account's order of that name; a name of 0 names none.
@@ -340,7 +342,6 @@ impl Orders {
     #[inline(always)]
     pub(super) fn insert(&mut self, mut order: Order) -> u32 {
         let slot = self.take_slot();
-        self.by_id.insert(self.hash_of_id(order.id), slot);
         if order.client_order_id.0 != 0 {
             let hash = self.hash_of_name(order.account, order.client_order_id);
             self.by_client_order_id.insert(hash, slot);
@@ -348,7 +349,10 @@ impl Orders {
         let next = std::mem::replace(self.first_of_account_mut(order.account), slot);
         (order.account_next, order.account_previous) = (next, NONE);
         self.slots.get_mut(next).account_previous = slot;
+        let id = order.id;
         *self.slots.get_mut(slot) = order;
+        let slots = &self.slots;
+        self.by_id.insert(id, slot, |slot| slots.get(slot).id);
         self.open += 1;
         slot
     }
@@ -358,7 +362,7 @@ impl Orders {
     pub(super) fn restore(&mut self, mut order: Order) -> Option<u32> {
         let slot = self.take_slot();
         let slots = &self.slots;
-        if !self.by_id.insert_new(self.hash_of_id(order.id), slot, |known| slots.get(known).id == order.id) {
+        if !self.by_id.insert_new(order.id, slot, |known| slots.get(known).id) {
             return None;
         }
         if order.client_order_id.0 != 0 {
@@ -406,7 +410,7 @@ impl Orders {
         if order.flags & CARRIED != 0 {
             self.carries.remove(&slot);
         }
-        self.by_id.remove(self.hash_of_id(id), slot);
+        self.by_id.remove(id, slot);
         if name.0 != 0 {
             self.by_client_order_id.remove(self.hash_of_name(account, name), slot);
         }
@@ -435,7 +439,7 @@ impl Orders {
     /// The slot of the order with this id, most likely: without a look at the order.
     #[inline]
     pub(super) fn guess(&self, id: OrderId) -> Option<u32> {
-        self.by_id.find(self.hash_of_id(id), |_| true)
+        self.by_id.guess(id)
     }
 
     /// The slot of the account's order of that name, most likely.
@@ -447,7 +451,7 @@ impl Orders {
     /// Asks for where this id is looked up.
     #[inline]
     pub(super) fn prefetch_id(&self, id: OrderId) {
-        self.by_id.prefetch(self.hash_of_id(id));
+        self.by_id.prefetch(id);
     }
 
     /// Asks for where this name is looked up.
@@ -500,11 +504,6 @@ impl Orders {
     fn first_of(&self, account: AccountId) -> Option<&u32> {
         let page = self.first_of_account.get((account.0 >> PAGE_BITS) as usize)?.as_ref()?;
         Some(&page[account.0 as usize & (PAGE_ACCOUNTS - 1)])
-    }
-
-    #[inline]
-    fn hash_of_id(&self, id: OrderId) -> u64 {
-        self.hasher.hash_one(id.0)
     }
 
     #[inline]
