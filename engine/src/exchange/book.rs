@@ -111,10 +111,10 @@ impl BookSide {
         self.levels.try_get(index)
     }
 
-    /// Puts the order in `slot` at the end of its price's queue.
+    /// Puts the order in `slot`, or the one that will be there, at the end of its price's queue; gives the level and the
+    /// order that was the last one, for the order to keep.
     #[inline(always)]
-    pub(super) fn append(&mut self, orders: &mut Orders, slot: u32) {
-        let (price, remaining) = (orders.get(slot).price, orders.get(slot).remaining);
+    pub(super) fn append(&mut self, orders: &mut Orders, slot: u32, price: Price, remaining: Quantity) -> (u32, u32) {
         let index = self.level_at(price);
         let level = self.levels.get_mut(index);
         let older = std::mem::replace(&mut level.newest, slot);
@@ -122,8 +122,7 @@ impl BookSide {
         level.quantity.0 += remaining.0;
         level.orders += 1;
         orders.get_mut(older).newer = slot;
-        let order = orders.get_mut(slot);
-        (order.level, order.older, order.newer) = (index, older, NONE);
+        (index, older)
     }
 
     /// Takes the order in `slot`, with what is open of it, out of its queue.

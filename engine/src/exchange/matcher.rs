@@ -7,7 +7,7 @@ use super::{
     book::BookSide,
     matching::{ANY_BID, Stopped, Taker, cancel_taker, match_budget, match_limit},
     mirror::Mirror,
-    orders::{OPEN_ORDERS_MAX, Order, Orders, Traded},
+    orders::{NONE, OPEN_ORDERS_MAX, Order, Orders, Traded},
     risk::{Decision, OrderTerms, Settlement},
 };
 use crate::{
@@ -137,19 +137,22 @@ impl Matcher {
         else {
             unreachable!("a {} places no limit order", command.kind_name());
         };
-        let is_open = self.is_open(market);
+        let mut books = market_mut(&mut self.markets, market);
+        let is_open = (self.global_status, books.status) == (TradingStatus::Open, TradingStatus::Open);
         // Most orders are such, and need none of the checks.
         let is_plain = client_order_id.0 == 0
             && matches!(limit_type, LimitType::GoodTillCancel | LimitType::ImmediateOrCancel)
             && self.orders.len() < OPEN_ORDERS_MAX
             && is_open;
-        if !is_plain && let Err(reason) = self.check_limit(command) {
-            let asset = self.hold_asset(market, side);
-            refuse_order(account, asset, terms, reason, command, sink);
-            return;
+        if !is_plain {
+            if let Err(reason) = self.check_limit(command) {
+                let asset = self.hold_asset(market, side);
+                refuse_order(account, asset, terms, reason, command, sink);
+                return;
+            }
+            books = market_mut(&mut self.markets, market);
         }
-        let Self { markets, orders, .. } = self;
-        let books = market_mut(markets, market);
+        let orders = &mut self.orders;
         let (order, held) = (OrderId(sequence.0), terms.held);
         sink.emit(Event::OrderAccepted { order, account, market, side, price, quantity, held, client_order_id });
         let (mut remaining, mut notional) = (quantity, 0);
@@ -169,22 +172,26 @@ impl Matcher {
             cancel_taker(&books.spec, &taker, CancelReason::Unfilled, sink);
             return;
         }
-        let slot = orders.insert(Order::new(
+        let slot = orders.next_slot();
+        let (level, older) = books.side_mut(side).append(orders, slot, price, remaining);
+        let post_only = limit_type == LimitType::PostOnly;
+        let (maker_rate, taker_rate) = (terms.maker_rate, terms.taker_rate);
+        let resting = Order::new(
             order,
             client_order_id,
             account,
             market,
             side,
-            limit_type == LimitType::PostOnly,
+            post_only,
             price,
             remaining,
-            terms.maker_rate,
-            terms.taker_rate,
-        ));
+            maker_rate,
+            taker_rate,
+        );
+        orders.insert(slot, resting.queued(level, older));
         if notional > 0 {
             orders.set_traded(slot, &Traded::as_taker(notional));
         }
-        books.side_mut(side).append(orders, slot);
     }
 
     #[inline(never)]
@@ -380,10 +387,13 @@ impl Matcher {
     /// Puts an order behind all others of its price; gives false when there is one with its id or its name already.
     #[must_use]
     pub(super) fn restore_order(&mut self, order: Order, traded: &Traded) -> bool {
-        let (market, side) = (order.market, order.side);
-        let Some(slot) = self.orders.restore(order) else { return false };
+        let (slot, books) = (self.orders.next_slot(), market_mut(&mut self.markets, order.market));
+        let side = books.side_mut(order.side);
+        let (level, older) = side.append(&mut self.orders, slot, order.price, order.remaining);
+        if !self.orders.restore(slot, order.queued(level, older)) {
+            return false;
+        }
         self.orders.set_traded(slot, traded);
-        market_mut(&mut self.markets, market).side_mut(side).append(&mut self.orders, slot);
         true
     }
 
@@ -625,11 +635,12 @@ impl Matcher {
             self.orders.remove(slot);
             cancel_taker(&market.spec, &taker, CancelReason::SelfTrade, sink);
         } else {
+            let (level, older) = market.side_mut(side).append(&mut self.orders, slot, price, taker.remaining);
             let order = self.orders.get_mut(slot);
             (order.price, order.remaining) = (price, taker.remaining);
             (order.maker_rate, order.taker_rate) = (terms.maker_rate, terms.taker_rate);
+            (order.level, order.older, order.newer) = (level, older, NONE);
             self.orders.set_traded(slot, &Traded::as_taker(taker.notional));
-            market.side_mut(side).append(&mut self.orders, slot);
         }
     }
 }

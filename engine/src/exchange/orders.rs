@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, hash::BuildHasher as _, hint::select_unpredicta
 use foldhash::fast::FixedState;
 
 use super::{id_index::IdIndex, slab::Slab, slot_index::SlotIndex};
-use crate::types::{AccountId, Amount, ClientOrderId, FeeRate, MarketId, MarketSpec, OrderId, Price, Quantity, Side};
+use crate::types::{AMOUNT_MAX, AccountId, Amount, ClientOrderId, FeeRate, MarketId, MarketSpec, OrderId, Price, Quantity, Side};
 
 /// No order: the slot of one that nobody reads, so that links may be written without asking whether there is a neighbour.
 /// Where a list ends is all but random, and a branch on it is mispredicted.
@@ -120,6 +120,12 @@ impl Order {
         }
     }
 
+    /// The same order as the last one of a level's queue.
+    #[inline]
+    pub(super) const fn queued(self, level: u32, older: u32) -> Self {
+        Self { level, older, newer: NONE, ..self }
+    }
+
     /// Whether it may only rest.
     #[inline]
     pub(super) const fn is_post_only(&self) -> bool {
@@ -148,17 +154,16 @@ impl Order {
         }
     }
 
-    /// What is held for it before it has traded.
+    /// What is held for it before it has traded. The side is all but random, so there is no branch on it.
     #[inline]
     fn hold_of_whole(&self, spec: &MarketSpec) -> Amount {
-        match self.side {
-            Side::Sell => spec.base_amount(self.remaining).expect("an open order's quantity was checked"),
-            Side::Buy => {
-                let notional = spec.notional(self.price, self.remaining).expect("an open order's notional was checked");
-                let hold_rate = MarketSpec::hold_rate(self.maker_rate, self.taker_rate);
-                Amount(notional.0 + hold_rate.fee_floor(notional))
-            }
-        }
+        let buys = self.side == Side::Buy;
+        let price = select_unpredictable(buys, self.price.0, 1);
+        let unit = select_unpredictable(buys, spec.tick_value.0, spec.lot_size.0);
+        let rate = select_unpredictable(buys, MarketSpec::hold_rate(self.maker_rate, self.taker_rate).0, 0);
+        let amount = price.checked_mul(self.remaining.0).and_then(|product| product.checked_mul(unit));
+        let amount = amount.filter(|amount| *amount <= AMOUNT_MAX).expect("an open order's hold was checked");
+        Amount(amount + FeeRate(rate).fee_floor(Amount(amount)))
     }
 
     /// What it has been charged in fees so far by the rules, rebates and carries apart.
@@ -338,32 +343,39 @@ impl Orders {
         })
     }
 
-    /// Takes in an order, whose id and name no other one has.
-    #[inline(always)]
-    pub(super) fn insert(&mut self, mut order: Order) -> u32 {
-        let slot = self.take_slot();
-        if order.client_order_id.0 != 0 {
-            let hash = self.hash_of_name(order.account, order.client_order_id);
-            self.by_client_order_id.insert(hash, slot);
+    /// A free slot, for the order that is taken in next.
+    #[inline]
+    pub(super) fn next_slot(&mut self) -> u32 {
+        if self.free == NONE {
+            self.add_slot();
         }
+        self.free
+    }
+
+    /// Takes in an order, whose id and name no other one has, into the [next slot](Self::next_slot).
+    #[inline(always)]
+    pub(super) fn insert(&mut self, slot: u32, mut order: Order) {
         let next = std::mem::replace(self.first_of_account_mut(order.account), slot);
         (order.account_next, order.account_previous) = (next, NONE);
         self.slots.get_mut(next).account_previous = slot;
-        let id = order.id;
-        *self.slots.get_mut(slot) = order;
+        let (id, account, name) = (order.id, order.account, order.client_order_id);
+        let place = self.slots.get_mut(slot);
+        self.free = place.newer;
+        *place = order;
+        self.open += 1;
         let slots = &self.slots;
         self.by_id.insert(id, slot, |slot| slots.get(slot).id);
-        self.open += 1;
-        slot
+        if name.0 != 0 {
+            self.by_client_order_id.insert(self.hash_of_name(account, name), slot);
+        }
     }
 
-    /// As [`insert`](Self::insert), of an order whose id or name another one may have; then it gives nothing, and the orders
-    /// are good for nothing any more.
-    pub(super) fn restore(&mut self, mut order: Order) -> Option<u32> {
-        let slot = self.take_slot();
+    /// As [`insert`](Self::insert), of an order whose id or name another one may have; gives whether none has, or else the
+    /// orders are good for nothing any more.
+    pub(super) fn restore(&mut self, slot: u32, mut order: Order) -> bool {
         let slots = &self.slots;
         if !self.by_id.insert_new(order.id, slot, |known| slots.get(known).id) {
-            return None;
+            return false;
         }
         if order.client_order_id.0 != 0 {
             let hash = self.hash_of_name(order.account, order.client_order_id);
@@ -372,32 +384,24 @@ impl Orders {
                 known.client_order_id == order.client_order_id && known.account == order.account
             };
             if !self.by_client_order_id.insert_new(hash, slot, is_the_same) {
-                return None;
+                return false;
             }
         }
         let next = std::mem::replace(self.first_of_account_mut(order.account), slot);
         (order.account_next, order.account_previous) = (next, NONE);
         self.slots.get_mut(next).account_previous = slot;
-        *self.slots.get_mut(slot) = order;
+        let place = self.slots.get_mut(slot);
+        self.free = place.newer;
+        *place = order;
         self.open += 1;
-        Some(slot)
-    }
-
-    #[inline]
-    fn take_slot(&mut self) -> u32 {
-        let slot = self.free;
-        if slot == NONE {
-            return self.add_slot();
-        }
-        self.free = self.slots.get(slot).newer;
-        slot
+        true
     }
 
     #[inline(never)]
-    fn add_slot(&mut self) -> u32 {
+    fn add_slot(&mut self) {
         assert!(self.len() < OPEN_ORDERS_MAX, "the number of open orders was checked");
         self.notionals.push(Notionals::default());
-        self.slots.push(NOBODY)
+        self.free = self.slots.push(NOBODY);
     }
 
     /// Lets an order go that is in no level's queue any more.
@@ -514,11 +518,19 @@ impl Orders {
     #[inline]
     fn first_of_account_mut(&mut self, account: AccountId) -> &mut u32 {
         let page = (account.0 >> PAGE_BITS) as usize;
+        if !matches!(self.first_of_account.get(page), Some(Some(_))) {
+            self.add_page(page);
+        }
+        let page = self.first_of_account[page].as_mut().expect("the page is there");
+        &mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)]
+    }
+
+    #[cold]
+    fn add_page(&mut self, page: usize) {
         if page >= self.first_of_account.len() {
             self.first_of_account.resize_with(page + 1, || None);
         }
-        let page = self.first_of_account[page].get_or_insert_with(|| Box::new([NONE; PAGE_ACCOUNTS]));
-        &mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)]
+        self.first_of_account[page] = Some(Box::new([NONE; PAGE_ACCOUNTS]));
     }
 }
 
@@ -534,7 +546,8 @@ mod tests {
         for id in picked.take(20_000) {
             let mut order = NOBODY;
             order.id = OrderId(id);
-            orders.insert(order);
+            let slot = orders.next_slot();
+            orders.insert(slot, order);
         }
         assert!(orders.by_id.longest_run() < 100, "{} entries in a row", orders.by_id.longest_run());
     }

@@ -92,9 +92,6 @@ impl FeeRate {
     #[must_use]
     #[inline]
     pub const fn fee_floor(self, notional: Amount) -> u64 {
-        if self.0 == 0 {
-            return 0;
-        }
         let magnitude = self.0.unsigned_abs() as u64;
         match magnitude.checked_mul(notional.0) {
             Some(product) => product / FEE_RATE_DENOMINATOR,
