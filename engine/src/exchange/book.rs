@@ -20,6 +20,8 @@ pub(super) struct Level {
     pub(super) oldest: u32,
     /// Of a level that is not in use, the next such.
     newest: u32,
+    /// Where it is found by its price.
+    leaf: u32,
 }
 
 const _: () = assert!(size_of::<Level>() == 32, "two levels share a cache line");
@@ -51,7 +53,8 @@ pub(super) struct BookSide {
 
 /// No level: one that nobody reads, so that a level's number may always be looked up.
 const NO_LEVEL: u32 = 0;
-const NOTHING: Level = Level { price: Price::ZERO, quantity: Quantity::ZERO, orders: 0, oldest: NONE, newest: NONE };
+const NOTHING: Level =
+    Level { price: Price::ZERO, quantity: Quantity::ZERO, orders: 0, oldest: NONE, newest: NONE, leaf: 0 };
 
 impl BookSide {
     pub(super) fn new(side: Side) -> Self {
@@ -102,7 +105,13 @@ impl BookSide {
     /// The level at a price.
     #[inline]
     pub(super) fn level_for(&self, price: Price) -> Option<&Level> {
-        self.by_price.look_up(price).map(|index| self.levels.get(index))
+        self.by_price.get(price).map(|index| self.levels.get(index))
+    }
+
+    /// Asks for where a price is looked up, unless that was touched lately.
+    #[inline]
+    pub(super) fn prefetch_price(&self, price: Price) {
+        self.by_price.prefetch(price);
     }
 
     /// The level in this place, in use or not.
@@ -151,15 +160,16 @@ impl BookSide {
 
     #[inline]
     fn level_at(&mut self, price: Price) -> u32 {
-        match self.by_price.get(price) {
+        let leaf = self.by_price.leaf_for(price);
+        match self.by_price.get_in(leaf, price) {
             Some(index) => index,
-            None => self.add_level(price),
+            None => self.add_level(price, leaf),
         }
     }
 
     #[inline]
-    fn add_level(&mut self, price: Price) -> u32 {
-        let level = Level { price, ..NOTHING };
+    fn add_level(&mut self, price: Price, leaf: u32) -> u32 {
+        let level = Level { price, leaf, ..NOTHING };
         let index = self.free;
         let index = if index == NO_LEVEL {
             self.levels.push(level)
@@ -170,7 +180,7 @@ impl BookSide {
             index
         };
         self.used += 1;
-        self.by_price.insert(price, index);
+        self.by_price.insert_in(leaf, price, index);
         let rank = price.0 ^ self.flip;
         if rank < self.best_rank {
             (self.best, self.best_rank) = (index, rank);
@@ -181,10 +191,10 @@ impl BookSide {
     #[inline]
     fn remove_level(&mut self, index: u32) {
         let level = self.levels.get_mut(index);
-        let price = level.price;
+        let (price, leaf) = (level.price, level.leaf);
         level.newest = std::mem::replace(&mut self.free, index);
         self.used -= 1;
-        self.by_price.remove(price);
+        self.by_price.remove_from(leaf, price);
         if index == self.best {
             match self.worse_than(price) {
                 Some(next) => (self.best, self.best_rank) = (next, self.levels.get(next).price.0 ^ self.flip),

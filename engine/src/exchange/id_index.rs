@@ -59,8 +59,7 @@ impl IdIndex {
     /// The slot of the order with this id, most likely: without a look at an order.
     #[inline]
     pub(super) fn guess(&self, id: OrderId) -> Option<u32> {
-        let slot = self.newest[self.place(id)];
-        if slot != NONE { Some(slot) } else { self.find_older(id, |_| id) }
+        self.at_place_of(id).or_else(|| self.find_older(id, |_| id))
     }
 
     /// Enters an order whose id is above those of all that were entered so before.
@@ -113,6 +112,13 @@ impl IdIndex {
     #[inline]
     pub(super) fn prefetch(&self, id: OrderId) {
         ringbuf::prefetch_slice_index(&self.newest, self.place(id));
+    }
+
+    /// The slot that stands where this id stands or would stand.
+    #[inline]
+    pub(super) fn at_place_of(&self, id: OrderId) -> Option<u32> {
+        let slot = self.newest[self.place(id)];
+        (slot != NONE).then_some(slot)
     }
 
     /// The most entries of the hash in a row that are taken.

@@ -54,30 +54,30 @@ impl Default for PriceLevels {
 }
 
 impl PriceLevels {
-    /// What stands at `price`.
+    /// The leaf that covers `price`, made if there is none: then something must be put in it.
     #[inline(always)]
-    pub(super) fn get(&mut self, price: Price) -> Option<u32> {
-        let leaf = self.leaf(price)?;
+    pub(super) fn leaf_for(&mut self, price: Price) -> u32 {
+        self.recent_leaf(price).unwrap_or_else(|| self.find_or_make_leaf(price))
+    }
+
+    /// What stands at `price`, which this leaf covers.
+    #[inline(always)]
+    pub(super) fn get_in(&self, leaf: u32, price: Price) -> Option<u32> {
         let node = &self.nodes[leaf as usize];
         let slot = slot_at(price.0, 0);
         (node.bitmap >> slot & 1 != 0).then(|| node.children[slot])
     }
 
-    /// What stands at `price`; does not take note of the leaf.
-    pub(super) fn look_up(&self, price: Price) -> Option<u32> {
-        let leaf = self.recent_leaf(price).or_else(|| self.walk_to_leaf(price))?;
-        let node = &self.nodes[leaf as usize];
-        let slot = slot_at(price.0, 0);
-        (node.bitmap >> slot & 1 != 0).then(|| node.children[slot])
-    }
-
-    /// Puts `value` at `price`, where nothing stands yet.
+    /// What stands at `price`.
     #[inline]
-    pub(super) fn insert(&mut self, price: Price, value: u32) {
-        let leaf = match self.leaf(price) {
-            Some(leaf) => leaf,
-            None => self.make_leaf(price),
-        };
+    pub(super) fn get(&self, price: Price) -> Option<u32> {
+        let leaf = self.recent_leaf(price).or_else(|| self.walk_to_leaf(price))?;
+        self.get_in(leaf, price)
+    }
+
+    /// Puts `value` at `price`, which this leaf covers, and where nothing stands yet.
+    #[inline]
+    pub(super) fn insert_in(&mut self, leaf: u32, price: Price, value: u32) {
         let slot = slot_at(price.0, 0);
         let node = &mut self.nodes[leaf as usize];
         debug_assert!(node.bitmap >> slot & 1 == 0, "a level stands at this price");
@@ -85,16 +85,32 @@ impl PriceLevels {
         node.children[slot] = value;
     }
 
-    /// Takes away what stands at `price`, where something does.
+    /// Takes away what stands at `price`, which this leaf covers, and where something does.
     #[inline]
-    pub(super) fn remove(&mut self, price: Price) {
-        let leaf = self.leaf(price).expect("a level to remove has a leaf");
+    pub(super) fn remove_from(&mut self, leaf: u32, price: Price) {
         let node = &mut self.nodes[leaf as usize];
         let slot = slot_at(price.0, 0);
         debug_assert!(node.bitmap >> slot & 1 != 0, "no level stands at this price");
         node.bitmap &= !(1 << slot);
         if node.bitmap == 0 && self.height > 1 {
             self.prune(price);
+        }
+    }
+
+    /// Asks for where `price` is looked up, unless that was touched lately.
+    #[inline]
+    pub(super) fn prefetch(&self, price: Price) {
+        if self.recent_leaf(price).is_none() {
+            self.prefetch_leaf(price);
+        }
+    }
+
+    #[inline(never)]
+    fn prefetch_leaf(&self, price: Price) {
+        if let Some(leaf) = self.walk_to_leaf(price) {
+            let node = &self.nodes[leaf as usize];
+            ringbuf::prefetch_write(&node.bitmap);
+            ringbuf::prefetch_write(&node.children[slot_at(price.0, 0)]);
         }
     }
 
@@ -125,16 +141,6 @@ impl PriceLevels {
         Some(node.children[next(node.bitmap, slot_at(price.0, 0))?])
     }
 
-    /// The leaf that covers `price`, if there is one.
-    #[inline(always)]
-    fn leaf(&mut self, price: Price) -> Option<u32> {
-        self.recent_leaf(price).or_else(|| {
-            let leaf = self.walk_to_leaf(price)?;
-            self.note(price, leaf);
-            Some(leaf)
-        })
-    }
-
     /// The leaf that covers `price`, if it was touched lately.
     #[inline]
     fn recent_leaf(&self, price: Price) -> Option<u32> {
@@ -150,7 +156,7 @@ impl PriceLevels {
         self.recent[key as usize % RECENT] = Recent { key, leaf };
     }
 
-    #[inline(never)]
+    #[inline]
     fn walk_to_leaf(&self, price: Price) -> Option<u32> {
         if !self.covers(price) {
             return None;
@@ -167,8 +173,14 @@ impl PriceLevels {
         Some(node)
     }
 
-    /// Makes the leaf that covers `price`, and the nodes above it.
     #[inline(never)]
+    fn find_or_make_leaf(&mut self, price: Price) -> u32 {
+        let leaf = self.walk_to_leaf(price).unwrap_or_else(|| self.make_leaf(price));
+        self.note(price, leaf);
+        leaf
+    }
+
+    /// Makes the leaf that covers `price`, and the nodes above it.
     fn make_leaf(&mut self, price: Price) -> u32 {
         while !self.covers(price) {
             let below = self.root;
@@ -195,7 +207,6 @@ impl PriceLevels {
             }
             node = self.nodes[node as usize].children[slot];
         }
-        self.note(price, node);
         node
     }
 
@@ -296,17 +307,18 @@ mod tests {
                 let price = 1 + if random() % 3 == 0 { random() % spread } else { random() % spread.min(200) };
                 if random() % 5 == 0 {
                     if let Some(&some) = expected.keys().nth((random() % 7) as usize) {
-                        expected.remove(&some);
-                        levels.remove(Price(some));
+                        let (leaf, _) = expected.remove(&some).unwrap();
+                        levels.remove_from(leaf, Price(some));
                     }
                 } else if let Entry::Vacant(vacant) = expected.entry(price) {
-                    vacant.insert(value);
-                    levels.insert(Price(price), value);
+                    let leaf = levels.leaf_for(Price(price));
+                    levels.insert_in(leaf, Price(price), value);
+                    vacant.insert((leaf, value));
                 }
                 let probe = random() % (spread + 2);
-                assert_eq!(levels.get(Price(probe)), expected.get(&probe).copied());
-                assert_eq!(levels.above(Price(probe)), expected.range(probe + 1..).next().map(|(_, &v)| v));
-                assert_eq!(levels.below(Price(probe)), expected.range(..probe).next_back().map(|(_, &v)| v));
+                assert_eq!(levels.get(Price(probe)), expected.get(&probe).map(|&(_, v)| v));
+                assert_eq!(levels.above(Price(probe)), expected.range(probe + 1..).next().map(|(_, &(_, v))| v));
+                assert_eq!(levels.below(Price(probe)), expected.range(..probe).next_back().map(|(_, &(_, v))| v));
             }
         }
     }
@@ -314,12 +326,13 @@ mod tests {
     #[test]
     fn the_largest_price_fits() {
         let mut levels = PriceLevels::default();
-        levels.insert(Price(PRICE_MAX), 1);
-        levels.insert(Price(1), 2);
+        let [highest, lowest] = [PRICE_MAX, 1].map(|price| levels.leaf_for(Price(price)));
+        levels.insert_in(highest, Price(PRICE_MAX), 1);
+        levels.insert_in(lowest, Price(1), 2);
         assert_eq!(levels.above(Price(1)), Some(1));
         assert_eq!(levels.below(Price(PRICE_MAX)), Some(2));
         assert_eq!(levels.above(Price(PRICE_MAX)), None);
-        levels.remove(Price(PRICE_MAX));
+        levels.remove_from(highest, Price(PRICE_MAX));
         assert_eq!(levels.above(Price(1)), None);
     }
 }

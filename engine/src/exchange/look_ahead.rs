@@ -6,10 +6,10 @@
 //! find, costs a little time and nothing else. While everything fits the cache it is not done at all: there it only
 //! costs (measured: a third of the speed of a small book).
 
-use super::{Exchange, Matcher, Risk, book::BookSide, ledger::Ledger, orders::Orders};
+use super::{Exchange, Matcher, Risk, ledger::Ledger, orders::Orders};
 use crate::{
     command::{Command, SequencedCommand},
-    types::{AccountId, OrderId, PRICE_MAX, Price, Sequence, Side},
+    types::{AccountId, OrderId, Sequence},
 };
 
 /// How many commands ahead each link of the chain is followed.
@@ -96,21 +96,25 @@ impl Matcher {
     /// What the command itself names.
     #[inline]
     fn look_far(&self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) {
-        for account in accounts_of(command).into_iter().flatten() {
-            prefetch_account(ledger, account);
+        if ledger.is_some() {
+            for account in accounts_of(command).into_iter().flatten() {
+                prefetch_account(ledger, account);
+            }
         }
         match *command {
-            Command::PlaceLimit { account, client_order_id, .. }
-            | Command::PlaceMarketBuy { account, client_order_id, .. }
-            | Command::PlaceMarketSell { account, client_order_id, .. } => {
-                self.orders.prefetch_new(OrderId(sequence.0), account, client_order_id);
-                if let Some(front) = self.front(command) {
-                    self.orders.prefetch(front);
-                }
-            }
             Command::CancelOrder { order, .. }
             | Command::ReduceOrder { order, .. }
             | Command::ReplaceOrder { order, .. } => self.orders.prefetch_id(order),
+            Command::PlaceLimit { account, market, side, price, client_order_id, .. } => {
+                self.orders.prefetch_new(OrderId(sequence.0), account, client_order_id);
+                let Some(books) = self.market(market) else { return };
+                let opposite = books.side(side.opposite());
+                if opposite.trades_at(price) {
+                    self.orders.prefetch(opposite.front());
+                } else {
+                    books.side(side).prefetch_price(price);
+                }
+            }
             Command::CancelByClientOrderId { account, client_order_id } => {
                 self.orders.prefetch_name(account, client_order_id);
             }
@@ -122,20 +126,25 @@ impl Matcher {
     #[inline]
     fn look_middle(&self, ledger: Option<&Ledger>, command: &Command) {
         match *command {
-            Command::PlaceLimit { account, market, side, price, .. } => {
-                if let Some(front) = self.front(command) {
-                    prefetch_account(ledger, self.orders.get(front).account);
-                    self.orders.prefetch_indices(front);
-                } else if let Some(level) = self.market(market).and_then(|books| books.side(side).level_for(price)) {
-                    ringbuf::prefetch_write(level);
-                }
-                self.orders.prefetch_first_of(account);
-            }
             Command::CancelOrder { order, .. }
             | Command::ReduceOrder { order, .. }
             | Command::ReplaceOrder { order, .. } => {
                 if let Some(slot) = self.orders.guess(order) {
                     self.orders.prefetch(slot);
+                }
+            }
+            Command::PlaceLimit { account, market, side, price, .. } => {
+                self.orders.prefetch_first_of(account);
+                let Some(books) = self.market(market) else { return };
+                let opposite = books.side(side.opposite());
+                if opposite.trades_at(price) {
+                    let front = self.orders.get(opposite.front());
+                    prefetch_account(ledger, front.account);
+                    self.orders.prefetch_neighbours(front);
+                    self.orders.prefetch_id(front.id);
+                    self.orders.prefetch_name(front.account, front.client_order_id);
+                } else if let Some(level) = books.side(side).level_for(price) {
+                    ringbuf::prefetch_write(level);
                 }
             }
             Command::CancelByClientOrderId { account, client_order_id } => {
@@ -147,48 +156,32 @@ impl Matcher {
         }
     }
 
-    /// What an order leads to that is to be taken out.
+    /// What an order leads to that is to be taken out, and what one that is to rest comes after.
     #[inline]
     fn look_near(&self, command: &Command) {
-        if let Command::PlaceLimit { market, side, price, .. } = *command
-            && self.front(command).is_none()
-            && let Some(level) = self.market(market).and_then(|books| books.side(side).level_for(price))
-        {
-            self.orders.prefetch(level.newest());
-            return;
-        }
         let slot = match *command {
             Command::CancelOrder { order, .. } => self.orders.guess(order),
+            Command::PlaceLimit { market, side, price, .. } => {
+                if let Some(level) = self.market(market).and_then(|books| books.side(side).level_for(price)) {
+                    self.orders.prefetch(level.newest());
+                }
+                return;
+            }
             Command::CancelByClientOrderId { account, client_order_id } => {
                 self.orders.guess_by_name(account, client_order_id)
             }
-            Command::PlaceLimit { .. } => self.front(command),
             _ => return,
         };
-        if let Some(slot) = slot
-            && let Some(order) = self.orders.try_get(slot)
-        {
+        if let Some(order) = slot.and_then(|slot| self.orders.try_get(slot)) {
             self.orders.prefetch_neighbours(order);
-            if let Some(books) = self.market(order.market)
-                && let Some(level) = books.side(order.side).level(order.level)
-            {
-                ringbuf::prefetch_write(level);
+            self.orders.prefetch_name(order.account, order.client_order_id);
+            if let Some(books) = self.market(order.market) {
+                let side = books.side(order.side);
+                side.prefetch_price(order.price);
+                if let Some(level) = side.level(order.level) {
+                    ringbuf::prefetch_write(level);
+                }
             }
-        }
-    }
-
-    /// The order that an arriving one would trade with first.
-    #[inline]
-    fn front(&self, command: &Command) -> Option<u32> {
-        let front_within = |market, side: Side, limit: Price| -> Option<u32> {
-            let opposite: &BookSide = self.market(market)?.side(side.opposite());
-            opposite.trades_at(limit).then(|| opposite.front())
-        };
-        match *command {
-            Command::PlaceLimit { market, side, price, .. } => front_within(market, side, price),
-            Command::PlaceMarketBuy { market, .. } => front_within(market, Side::Buy, Price(PRICE_MAX)),
-            Command::PlaceMarketSell { market, .. } => front_within(market, Side::Sell, Price(1)),
-            _ => None,
         }
     }
 }

@@ -20,6 +20,8 @@ pub(super) const OPEN_ORDERS_MAX: usize = u32::MAX as usize - 1;
 
 const PAGE_BITS: u32 = 10;
 const PAGE_ACCOUNTS: usize = 1 << PAGE_BITS;
+/// So many pages stay in a core's own cache without being asked for.
+const PAGES_IN_CACHE: usize = 16;
 
 /// An open order.
 #[derive(Clone, Debug)]
@@ -469,19 +471,16 @@ impl Orders {
     /// Asks for where an order is entered, but for the slot.
     #[inline]
     pub(super) fn prefetch_new(&self, id: OrderId, account: AccountId, name: ClientOrderId) {
-        self.prefetch_id(id);
+        // Whoever stands where the id will stand has to go.
+        if let Some(before) = self.by_id.at_place_of(id).and_then(|slot| self.try_get(slot)) {
+            ringbuf::prefetch_read(before);
+        }
         self.prefetch_name(account, name);
-        if let Some(first) = self.first_of(account) {
+        if self.first_of_account.len() > PAGES_IN_CACHE
+            && let Some(first) = self.first_of(account)
+        {
             ringbuf::prefetch_write(first);
         }
-    }
-
-    /// Asks for the entries of an order that will be taken out.
-    #[inline]
-    pub(super) fn prefetch_indices(&self, slot: u32) {
-        let order = self.get(slot);
-        self.prefetch_id(order.id);
-        self.prefetch_name(order.account, order.client_order_id);
     }
 
     /// Asks for the account's first order.
@@ -492,7 +491,7 @@ impl Orders {
         }
     }
 
-    /// Asks for all that is touched when an order is taken out.
+    /// Asks for the orders that are touched when one is taken out.
     #[inline]
     pub(super) fn prefetch_neighbours(&self, order: &Order) {
         for slot in [order.older, order.newer, order.account_next, order.account_previous] {
@@ -500,8 +499,6 @@ impl Orders {
                 ringbuf::prefetch_write(order);
             }
         }
-        self.prefetch_id(order.id);
-        self.prefetch_name(order.account, order.client_order_id);
     }
 
     #[inline]
