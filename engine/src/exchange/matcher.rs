@@ -106,12 +106,16 @@ impl Matcher {
         if self.mirror.is_due(time) {
             self.mirror.unlock(time, sink);
         }
-        match (decision, command) {
-            (Decision::Order(terms), Command::PlaceLimit { .. }) => self.place_limit(sequence, command, terms, sink),
-            (Decision::Forward, &Command::CancelOrder { account, order }) => {
-                self.cancel_order(account, order, command, sink);
-            }
-            _ => self.execute_other(sequence, command, decision, sink),
+        if let Command::PlaceLimit { .. } = command
+            && let Decision::Order(terms) = decision
+        {
+            self.place_limit(sequence, command, terms, sink);
+        } else if let &Command::CancelOrder { account, order } = command
+            && matches!(decision, Decision::Forward)
+        {
+            self.cancel_order(account, order, command, sink);
+        } else {
+            self.execute_other(sequence, command, decision, sink);
         }
     }
 

@@ -357,7 +357,7 @@ impl Orders {
     /// Takes in an order, whose id and name no other one has, into the [next slot](Self::next_slot).
     #[inline(always)]
     pub(super) fn insert(&mut self, slot: u32, mut order: Order) {
-        let next = std::mem::replace(self.first_of_account_mut(order.account), slot);
+        let next = self.replace_first_of(order.account, slot);
         (order.account_next, order.account_previous) = (next, NONE);
         self.slots.get_mut(next).account_previous = slot;
         let (id, account, name) = (order.id, order.account, order.client_order_id);
@@ -389,7 +389,7 @@ impl Orders {
                 return false;
             }
         }
-        let next = std::mem::replace(self.first_of_account_mut(order.account), slot);
+        let next = self.replace_first_of(order.account, slot);
         (order.account_next, order.account_previous) = (next, NONE);
         self.slots.get_mut(next).account_previous = slot;
         let place = self.slots.get_mut(slot);
@@ -422,7 +422,8 @@ impl Orders {
         }
         self.slots.get_mut(next).account_previous = previous;
         self.slots.get_mut(previous).account_next = next;
-        let first = self.first_of_account_mut(account);
+        let page = self.first_of_account[(account.0 >> PAGE_BITS) as usize].as_mut().expect("its owner has orders");
+        let first = &mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)];
         *first = select_unpredictable(previous == NONE, next, *first);
         self.open -= 1;
     }
@@ -512,22 +513,23 @@ impl Orders {
         self.hasher.hash_one((account.0, name.0))
     }
 
+    /// Puts a slot first in the account's list, and gives the one that was.
     #[inline]
-    fn first_of_account_mut(&mut self, account: AccountId) -> &mut u32 {
-        let page = (account.0 >> PAGE_BITS) as usize;
-        if !matches!(self.first_of_account.get(page), Some(Some(_))) {
-            self.add_page(page);
+    fn replace_first_of(&mut self, account: AccountId, slot: u32) -> u32 {
+        match self.first_of_account.get_mut((account.0 >> PAGE_BITS) as usize) {
+            Some(Some(page)) => std::mem::replace(&mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)], slot),
+            _ => self.add_page(account, slot),
         }
-        let page = self.first_of_account[page].as_mut().expect("the page is there");
-        &mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)]
     }
 
     #[cold]
-    fn add_page(&mut self, page: usize) {
+    fn add_page(&mut self, account: AccountId, slot: u32) -> u32 {
+        let page = (account.0 >> PAGE_BITS) as usize;
         if page >= self.first_of_account.len() {
             self.first_of_account.resize_with(page + 1, || None);
         }
         self.first_of_account[page] = Some(Box::new([NONE; PAGE_ACCOUNTS]));
+        self.replace_first_of(account, slot)
     }
 }
 
