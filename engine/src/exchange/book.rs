@@ -102,10 +102,10 @@ impl BookSide {
         })
     }
 
-    /// The level at a price.
+    /// The level at a price, if prices near it were touched lately.
     #[inline]
-    pub(super) fn level_for(&self, price: Price) -> Option<&Level> {
-        self.by_price.get(price).map(|index| self.levels.get(index))
+    pub(super) fn recent_level(&self, price: Price) -> Option<&Level> {
+        self.by_price.get_recent(price).map(|index| self.levels.get(index))
     }
 
     /// Asks for where a price is looked up, unless that was touched lately.

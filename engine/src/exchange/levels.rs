@@ -68,11 +68,10 @@ impl PriceLevels {
         (node.bitmap >> slot & 1 != 0).then(|| node.children[slot])
     }
 
-    /// What stands at `price`.
+    /// What stands at `price`, if its leaf was touched lately.
     #[inline]
-    pub(super) fn get(&self, price: Price) -> Option<u32> {
-        let leaf = self.recent_leaf(price).or_else(|| self.walk_to_leaf(price))?;
-        self.get_in(leaf, price)
+    pub(super) fn get_recent(&self, price: Price) -> Option<u32> {
+        self.get_in(self.recent_leaf(price)?, price)
     }
 
     /// Puts `value` at `price`, which this leaf covers, and where nothing stands yet.
@@ -316,7 +315,10 @@ mod tests {
                     vacant.insert((leaf, value));
                 }
                 let probe = random() % (spread + 2);
-                assert_eq!(levels.get(Price(probe)), expected.get(&probe).map(|&(_, v)| v));
+                let found = levels.walk_to_leaf(Price(probe)).and_then(|leaf| levels.get_in(leaf, Price(probe)));
+                assert_eq!(found, expected.get(&probe).map(|&(_, v)| v));
+                let recent = levels.get_recent(Price(probe));
+                assert!(recent.is_none() || recent == found);
                 assert_eq!(levels.above(Price(probe)), expected.range(probe + 1..).next().map(|(_, &(_, v))| v));
                 assert_eq!(levels.below(Price(probe)), expected.range(..probe).next_back().map(|(_, &(_, v))| v));
             }

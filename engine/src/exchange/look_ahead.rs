@@ -143,7 +143,7 @@ impl Matcher {
                     self.orders.prefetch_neighbours(front);
                     self.orders.prefetch_id(front.id);
                     self.orders.prefetch_name(front.account, front.client_order_id);
-                } else if let Some(level) = books.side(side).level_for(price) {
+                } else if let Some(level) = books.side(side).recent_level(price) {
                     ringbuf::prefetch_write(level);
                 }
             }
@@ -162,7 +162,7 @@ impl Matcher {
         let slot = match *command {
             Command::CancelOrder { order, .. } => self.orders.guess(order),
             Command::PlaceLimit { market, side, price, .. } => {
-                if let Some(level) = self.market(market).and_then(|books| books.side(side).level_for(price)) {
+                if let Some(level) = self.market(market).and_then(|books| books.side(side).recent_level(price)) {
                     self.orders.prefetch(level.newest());
                 }
                 return;
