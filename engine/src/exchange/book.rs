@@ -108,10 +108,18 @@ impl BookSide {
         self.by_price.get_recent(price).map(|index| self.levels.get(index))
     }
 
-    /// Asks for where a price is looked up, unless that was touched lately.
+    /// Asks for where a price is looked up.
     #[inline]
     pub(super) fn prefetch_price(&self, price: Price) {
         self.by_price.prefetch(price);
+    }
+
+    /// Asks for where a price is looked up, unless all prices are in the cache.
+    #[inline]
+    pub(super) fn prefetch_price_if_large(&self, price: Price) {
+        if self.by_price.is_large() {
+            self.by_price.prefetch(price);
+        }
     }
 
     /// The level in this place, in use or not.

@@ -9,11 +9,7 @@ use std::hash::BuildHasher as _;
 
 use foldhash::fast::FixedState;
 
-use super::{
-    orders::NONE,
-    slab::room_for,
-    slot_index::SlotIndex,
-};
+use super::{orders::NONE, slab::room_for, slot_index::SlotIndex};
 use crate::types::OrderId;
 
 const NEWEST_MIN: usize = 64;
@@ -21,6 +17,8 @@ const NEWEST_MIN: usize = 64;
 const NEWEST_MAX: usize = 1 << 22;
 /// When in one lap more than this part of the places had to be cleared for a newer order, there will be twice as many.
 const MOVED_PART: usize = 32;
+/// So many in the hash stay in a core's own cache without being asked for.
+const OLDER_IN_CACHE: usize = 16_384;
 
 /// Slots by the ids of their orders; told from outside which id the order in a slot has.
 #[derive(Debug)]
@@ -32,21 +30,22 @@ pub(super) struct IdIndex {
     /// The id with which this lap began, and how many orders have moved to the hash in it.
     lap_began: u64,
     moved: usize,
+    /// The highest id entered, for guesses.
+    last: u64,
 }
 
 impl Clone for IdIndex {
     fn clone(&self) -> Self {
         let mut newest = room_for(self.newest.len());
         newest.extend_from_slice(&self.newest);
-        let (hasher, lap_began, moved) = (self.hasher.clone(), self.lap_began, self.moved);
-        Self { newest, older: self.older.clone(), hasher, lap_began, moved }
+        Self { newest, older: self.older.clone(), hasher: self.hasher.clone(), ..*self }
     }
 }
 
 impl IdIndex {
     /// With the hash's seed.
     pub(super) fn new(hasher: FixedState) -> Self {
-        Self { newest: vec![NONE; NEWEST_MIN], older: SlotIndex::default(), hasher, lap_began: 0, moved: 0 }
+        Self { newest: vec![NONE; NEWEST_MIN], older: SlotIndex::default(), hasher, lap_began: 0, moved: 0, last: 0 }
     }
 
     /// The slot of the order with this id.
@@ -56,10 +55,12 @@ impl IdIndex {
         if slot != NONE && id_of(slot) == id { Some(slot) } else { self.find_older(id, id_of) }
     }
 
-    /// The slot of the order with this id, most likely: without a look at an order.
+    /// The slot of the order with this id, most likely, without a look at an order; of an id that will come, of the order that
+    /// has to make room for it, or none.
     #[inline]
-    pub(super) fn guess(&self, id: OrderId) -> Option<u32> {
-        self.at_place_of(id).or_else(|| self.find_older(id, |_| id))
+    pub(super) fn guess(&self, id: OrderId) -> u32 {
+        let slot = self.newest[self.place(id)];
+        if self.is_old(id) { self.find_older(id, |_| id).unwrap_or(slot) } else { slot }
     }
 
     /// Enters an order whose id is above those of all that were entered so before.
@@ -67,6 +68,7 @@ impl IdIndex {
     pub(super) fn insert(&mut self, id: OrderId, slot: u32, id_of: impl Fn(u32) -> OrderId) {
         let place = self.place(id);
         let before = std::mem::replace(&mut self.newest[place], slot);
+        self.last = id.0;
         if before != NONE {
             self.move_to_hash(before, id, id_of);
         }
@@ -81,6 +83,7 @@ impl IdIndex {
         let before = self.newest[place];
         let (newer, older) = if before != NONE && id_of(before) > id { (before, slot) } else { (slot, before) };
         self.newest[place] = newer;
+        self.last = self.last.max(id.0);
         if older != NONE {
             let id = if older == slot { id } else { id_of(older) };
             self.older.insert(self.hash_of(id), older);
@@ -112,13 +115,15 @@ impl IdIndex {
     #[inline]
     pub(super) fn prefetch(&self, id: OrderId) {
         ringbuf::prefetch_slice_index(&self.newest, self.place(id));
+        if self.is_old(id) {
+            self.older.prefetch(self.hash_of(id));
+        }
     }
 
-    /// The slot that stands where this id stands or would stand.
+    /// Whether a whole lap of ids has come since, and so many are in the hash that it is worth asking.
     #[inline]
-    pub(super) fn at_place_of(&self, id: OrderId) -> Option<u32> {
-        let slot = self.newest[self.place(id)];
-        (slot != NONE).then_some(slot)
+    fn is_old(&self, id: OrderId) -> bool {
+        self.older.len() > OLDER_IN_CACHE && self.last.saturating_sub(id.0) >= self.newest.len() as u64
     }
 
     /// The most entries of the hash in a row that are taken.
@@ -190,7 +195,12 @@ mod tests {
 
     impl Pair {
         fn new() -> Self {
-            Self { index: IdIndex::new(FixedState::with_seed(5)), map: BTreeMap::new(), ids: vec![OrderId(0)], free: vec![] }
+            Self {
+                index: IdIndex::new(FixedState::with_seed(5)),
+                map: BTreeMap::new(),
+                ids: vec![OrderId(0)],
+                free: vec![],
+            }
         }
 
         fn take_slot(&mut self, id: u64) -> u32 {

@@ -12,6 +12,7 @@ const FAN_OUT: usize = 1 << BITS;
 /// `PRICE_MAX` has 40 bits.
 const HEIGHT_MAX: usize = 7;
 const NONE: u32 = u32::MAX;
+const NODES_IN_CACHE: usize = 512;
 
 /// A map from price to a `u32`, ordered by price.
 #[derive(Clone, Debug)]
@@ -96,21 +97,20 @@ impl PriceLevels {
         }
     }
 
-    /// Asks for where `price` is looked up, unless that was touched lately.
-    #[inline]
-    pub(super) fn prefetch(&self, price: Price) {
-        if self.recent_leaf(price).is_none() {
-            self.prefetch_leaf(price);
-        }
-    }
-
+    /// Asks for where `price` is looked up.
     #[inline(never)]
-    fn prefetch_leaf(&self, price: Price) {
+    pub(super) fn prefetch(&self, price: Price) {
         if let Some(leaf) = self.walk_to_leaf(price) {
             let node = &self.nodes[leaf as usize];
             ringbuf::prefetch_write(&node.bitmap);
             ringbuf::prefetch_write(&node.children[slot_at(price.0, 0)]);
         }
+    }
+
+    /// Whether there are so many nodes that they no longer stay in a core's own cache.
+    #[inline]
+    pub(super) const fn is_large(&self) -> bool {
+        self.nodes.len() > NODES_IN_CACHE
     }
 
     /// The nearest level strictly above `price`.

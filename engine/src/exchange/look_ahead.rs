@@ -17,9 +17,10 @@ const FAR: usize = 12;
 const MIDDLE: usize = 8;
 const NEAR: usize = 4;
 
-/// As many accounts or open orders no longer fit the cache that a core has to itself.
+/// As many accounts or open orders no longer fit the cache that a core has to itself. (Of orders measured with 1 MiB of it:
+/// without looking ahead, books of 10,000 are a third faster, those of 100,000 slower by up to half.)
 const ACCOUNTS_IN_CACHE: usize = 8_192;
-const ORDERS_IN_CACHE: usize = 6_000;
+const ORDERS_IN_CACHE: usize = 16_000;
 
 impl Exchange {
     /// Prepares the processor for the commands that will be applied next; to be called before each one is. `upcoming`
@@ -85,15 +86,15 @@ impl Matcher {
         if let Some((sequence, command)) = upcoming(FAR) {
             self.look_far(ledger, sequence, command);
         }
-        if let Some((_, command)) = upcoming(MIDDLE) {
-            self.look_middle(ledger, command);
+        if let Some((sequence, command)) = upcoming(MIDDLE) {
+            self.orders.prefetch(self.guess(sequence, command));
         }
-        if let Some((_, command)) = upcoming(NEAR) {
-            self.look_near(command);
+        if let Some((sequence, command)) = upcoming(NEAR) {
+            self.look_near(sequence, command);
         }
     }
 
-    /// What the command itself names.
+    /// What the command itself names, and where an order would come to rest, as far as that is in the cache.
     #[inline]
     fn look_far(&self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) {
         if ledger.is_some() {
@@ -102,87 +103,70 @@ impl Matcher {
             }
         }
         match *command {
-            Command::CancelOrder { order, .. }
-            | Command::ReduceOrder { order, .. }
-            | Command::ReplaceOrder { order, .. } => self.orders.prefetch_id(order),
             Command::PlaceLimit { account, market, side, price, client_order_id, .. } => {
-                self.orders.prefetch_new(OrderId(sequence.0), account, client_order_id);
+                self.orders.prefetch_name(account, client_order_id);
+                self.orders.prefetch_account_list(account);
                 let Some(books) = self.market(market) else { return };
                 let opposite = books.side(side.opposite());
                 if opposite.trades_at(price) {
-                    self.orders.prefetch(opposite.front());
+                    let slot = opposite.front();
+                    let front = self.orders.get(slot);
+                    prefetch_account(ledger, front.account);
+                    self.orders.prefetch_id(front.id);
+                    self.orders.prefetch_name(front.account, front.client_order_id);
+                    self.orders.prefetch_neighbours(front);
                 } else {
-                    books.side(side).prefetch_price(price);
+                    let side = books.side(side);
+                    match side.recent_level(price) {
+                        Some(level) => self.orders.prefetch(level.newest()),
+                        None => side.prefetch_price(price),
+                    }
                 }
             }
             Command::CancelByClientOrderId { account, client_order_id } => {
                 self.orders.prefetch_name(account, client_order_id);
             }
-            _ => {}
+            _ => self.orders.prefetch_id(named_order(sequence, command)),
         }
     }
 
-    /// What that leads to.
+    /// What an order leads to that is to be taken out.
     #[inline]
-    fn look_middle(&self, ledger: Option<&Ledger>, command: &Command) {
+    fn look_near(&self, sequence: Sequence, command: &Command) {
+        let Some(order) = self.orders.try_get(self.guess(sequence, command)) else { return };
+        self.orders.prefetch_neighbours(order);
+        self.orders.prefetch_name(order.account, order.client_order_id);
+        if let Some(books) = self.market(order.market) {
+            let side = books.side(order.side);
+            if let Some(level) = side.level(order.level) {
+                ringbuf::prefetch_write(level);
+            }
+            side.prefetch_price_if_large(order.price);
+        }
+    }
+
+    /// The slot of the order that a command will take out or change, most likely; of a command that does no such thing, of
+    /// whichever order has the place that the index of ids will give to the new one. So most kinds of commands are
+    /// treated alike: which comes is all but random, and a branch on it costs more than to look for something in vain.
+    #[inline]
+    fn guess(&self, sequence: Sequence, command: &Command) -> u32 {
         match *command {
-            Command::CancelOrder { order, .. }
-            | Command::ReduceOrder { order, .. }
-            | Command::ReplaceOrder { order, .. } => {
-                if let Some(slot) = self.orders.guess(order) {
-                    self.orders.prefetch(slot);
-                }
-            }
-            Command::PlaceLimit { account, market, side, price, .. } => {
-                self.orders.prefetch_first_of(account);
-                let Some(books) = self.market(market) else { return };
-                let opposite = books.side(side.opposite());
-                if opposite.trades_at(price) {
-                    let front = self.orders.get(opposite.front());
-                    prefetch_account(ledger, front.account);
-                    self.orders.prefetch_neighbours(front);
-                    self.orders.prefetch_id(front.id);
-                    self.orders.prefetch_name(front.account, front.client_order_id);
-                } else if let Some(level) = books.side(side).recent_level(price) {
-                    ringbuf::prefetch_write(level);
-                }
-            }
-            Command::CancelByClientOrderId { account, client_order_id } => {
-                if let Some(slot) = self.orders.guess_by_name(account, client_order_id) {
-                    self.orders.prefetch(slot);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// What an order leads to that is to be taken out, and what one that is to rest comes after.
-    #[inline]
-    fn look_near(&self, command: &Command) {
-        let slot = match *command {
-            Command::CancelOrder { order, .. } => self.orders.guess(order),
-            Command::PlaceLimit { market, side, price, .. } => {
-                if let Some(level) = self.market(market).and_then(|books| books.side(side).recent_level(price)) {
-                    self.orders.prefetch(level.newest());
-                }
-                return;
-            }
             Command::CancelByClientOrderId { account, client_order_id } => {
                 self.orders.guess_by_name(account, client_order_id)
             }
-            _ => return,
-        };
-        if let Some(order) = slot.and_then(|slot| self.orders.try_get(slot)) {
-            self.orders.prefetch_neighbours(order);
-            self.orders.prefetch_name(order.account, order.client_order_id);
-            if let Some(books) = self.market(order.market) {
-                let side = books.side(order.side);
-                side.prefetch_price(order.price);
-                if let Some(level) = side.level(order.level) {
-                    ringbuf::prefetch_write(level);
-                }
-            }
+            _ => self.orders.guess(named_order(sequence, command)),
         }
+    }
+}
+
+/// The id that a command names, or its own.
+#[inline]
+const fn named_order(sequence: Sequence, command: &Command) -> OrderId {
+    match *command {
+        Command::CancelOrder { order, .. }
+        | Command::ReduceOrder { order, .. }
+        | Command::ReplaceOrder { order, .. } => order,
+        _ => OrderId(sequence.0),
     }
 }
 

@@ -9,7 +9,9 @@ use std::{collections::BTreeMap, hash::BuildHasher as _, hint::select_unpredicta
 use foldhash::fast::FixedState;
 
 use super::{id_index::IdIndex, slab::Slab, slot_index::SlotIndex};
-use crate::types::{AMOUNT_MAX, AccountId, Amount, ClientOrderId, FeeRate, MarketId, MarketSpec, OrderId, Price, Quantity, Side};
+use crate::types::{
+    AMOUNT_MAX, AccountId, Amount, ClientOrderId, FeeRate, MarketId, MarketSpec, OrderId, Price, Quantity, Side,
+};
 
 /// No order: the slot of one that nobody reads, so that links may be written without asking whether there is a neighbour.
 /// Where a list ends is all but random, and a branch on it is mispredicted.
@@ -445,14 +447,14 @@ impl Orders {
 
     /// The slot of the order with this id, most likely: without a look at the order.
     #[inline]
-    pub(super) fn guess(&self, id: OrderId) -> Option<u32> {
+    pub(super) fn guess(&self, id: OrderId) -> u32 {
         self.by_id.guess(id)
     }
 
     /// The slot of the account's order of that name, most likely.
-    #[inline]
-    pub(super) fn guess_by_name(&self, account: AccountId, name: ClientOrderId) -> Option<u32> {
-        self.by_client_order_id.find(self.hash_of_name(account, name), |_| true)
+    #[inline(never)]
+    pub(super) fn guess_by_name(&self, account: AccountId, name: ClientOrderId) -> u32 {
+        self.by_client_order_id.find(self.hash_of_name(account, name), |_| true).unwrap_or(NONE)
     }
 
     /// Asks for where this id is looked up.
@@ -469,17 +471,10 @@ impl Orders {
         }
     }
 
-    /// Asks for where an order is entered, but for the slot.
+    /// Asks for where the account's first order is told.
     #[inline]
-    pub(super) fn prefetch_new(&self, id: OrderId, account: AccountId, name: ClientOrderId) {
-        // Whoever stands where the id will stand has to go.
-        if let Some(before) = self.by_id.at_place_of(id).and_then(|slot| self.try_get(slot)) {
-            ringbuf::prefetch_read(before);
-        }
-        self.prefetch_name(account, name);
-        if self.first_of_account.len() > PAGES_IN_CACHE
-            && let Some(first) = self.first_of(account)
-        {
+    pub(super) fn prefetch_account(&self, account: AccountId) {
+        if let Some(first) = self.first_of(account) {
             ringbuf::prefetch_write(first);
         }
     }
@@ -489,6 +484,16 @@ impl Orders {
     pub(super) fn prefetch_first_of(&self, account: AccountId) {
         if let Some(order) = self.first_of(account).and_then(|first| self.try_get(*first)) {
             ringbuf::prefetch_write(order);
+        }
+    }
+
+    /// Asks for the account's first order, or, with many accounts, for where it is told.
+    #[inline]
+    pub(super) fn prefetch_account_list(&self, account: AccountId) {
+        if self.first_of_account.len() > PAGES_IN_CACHE {
+            self.prefetch_account(account);
+        } else {
+            self.prefetch_first_of(account);
         }
     }
 

@@ -504,7 +504,9 @@ const AHEAD_NEAR: usize = 8;
 fn look_ahead(orders: &Orders, items: &[[u8; 57]], index: usize) {
     if let Some(item) = items.get(index + AHEAD) {
         let (id, account, name) = who_of(item);
-        orders.prefetch_new(id, account, name);
+        orders.prefetch_id(id);
+        orders.prefetch_name(account, name);
+        orders.prefetch_account(account);
     }
     if let Some(item) = items.get(index + AHEAD_NEAR) {
         let (_, account, _) = who_of(item);

@@ -117,6 +117,12 @@ impl SlotIndex {
         self.room += 1;
     }
 
+    /// How many there are.
+    #[inline]
+    pub(super) const fn len(&self) -> usize {
+        taken_max(self.entries.len()) - self.room
+    }
+
     /// The most entries in a row that are taken: no look-up takes more steps.
     #[cfg(test)]
     pub(super) fn longest_run(&self) -> usize {
