@@ -23,14 +23,15 @@ const OLDER_IN_CACHE: usize = 16_384;
 /// Slots by the ids of their orders; told from outside which id the order in a slot has.
 #[derive(Debug)]
 pub(super) struct IdIndex {
-    /// By id, modulo their number, which is a power of two.
+    /// By id, modulo their number, which is a power of two. A slot may also stand where its order does not belong; never does it
+    /// stand where its order belongs unless that was entered here.
     newest: Vec<u32>,
     older: SlotIndex,
     hasher: FixedState,
     /// The id with which this lap began, and how many orders have moved to the hash in it.
     lap_began: u64,
     moved: usize,
-    /// The highest id entered, for guesses.
+    /// The highest id entered: tells which ids are old.
     last: u64,
 }
 
@@ -70,24 +71,28 @@ impl IdIndex {
         let before = std::mem::replace(&mut self.newest[place], slot);
         self.last = id.0;
         if before != NONE {
-            self.move_to_hash(before, id, id_of);
+            self.move_to_hash(before, slot, id, id_of);
         }
     }
 
-    /// Enters an order with any id, unless there is one with the same; gives whether it was entered.
+    /// Enters an order with any id, unless there is one with the same; gives whether it was entered. Only as long as none was
+    /// taken out.
     pub(super) fn insert_new(&mut self, id: OrderId, slot: u32, id_of: impl Fn(u32) -> OrderId) -> bool {
-        if self.find(id, &id_of).is_some() {
-            return false;
-        }
         let place = self.place(id);
         let before = self.newest[place];
-        let (newer, older) = if before != NONE && id_of(before) > id { (before, slot) } else { (slot, before) };
-        self.newest[place] = newer;
         self.last = self.last.max(id.0);
-        if older != NONE {
-            let id = if older == slot { id } else { id_of(older) };
-            self.older.insert(self.hash_of(id), older);
+        if before == NONE {
+            // Nor is it in the hash, where none goes whose place is free.
+            self.newest[place] = slot;
+            return true;
         }
+        let known = id_of(before);
+        if known == id || self.find_older(id, id_of).is_some() {
+            return false;
+        }
+        let (newer, older, older_id) = if known > id { (before, slot, id) } else { (slot, before, known) };
+        self.newest[place] = newer;
+        self.older.insert(self.hash_of(older_id), older);
         true
     }
 
@@ -103,10 +108,10 @@ impl IdIndex {
     }
 
     /// Makes room for so many in all, with any ids.
-    pub(super) fn reserve(&mut self, orders: usize, id_of: impl Fn(u32) -> OrderId) {
+    pub(super) fn reserve(&mut self, orders: usize) {
         let places = (orders * 2).next_power_of_two().min(NEWEST_MAX);
-        if places > self.newest.len() {
-            self.grow_to(places, id_of);
+        while places > self.newest.len() {
+            self.grow();
         }
         self.older.reserve((orders / 4).max(orders.saturating_sub(self.newest.len())));
     }
@@ -142,29 +147,33 @@ impl IdIndex {
         self.older.remove(self.hash_of(id), slot);
     }
 
-    /// An older order had to make room for the one with the id `newer`.
+    /// What stood at its place had to make room for the order with the id `newer`, in `slot`.
     #[inline(never)]
-    fn move_to_hash(&mut self, slot: u32, newer: OrderId, id_of: impl Fn(u32) -> OrderId) {
-        self.older.insert(self.hash_of(id_of(slot)), slot);
+    fn move_to_hash(&mut self, before: u32, slot: u32, newer: OrderId, id_of: impl Fn(u32) -> OrderId) {
+        let id = id_of(before);
+        if before == slot || self.place(id) != self.place(newer) {
+            // Left over from when there were fewer places.
+            return;
+        }
+        self.older.insert(self.hash_of(id), before);
         let places = self.newest.len();
         if newer.0.saturating_sub(self.lap_began) >= places as u64 {
             (self.lap_began, self.moved) = (newer.0, 0);
         }
         self.moved += 1;
         if self.moved > places / MOVED_PART && places < NEWEST_MAX {
-            self.grow_to(places * 2, id_of);
+            self.grow();
         }
     }
 
+    /// Twice as many places. Whoever stood at one stands at both it has become, for which is the right one only the order
+    /// knows, and to ask all of them would take long. The wrong one does no harm: whoever finds it looks at the id.
     #[cold]
-    fn grow_to(&mut self, places: usize, id_of: impl Fn(u32) -> OrderId) {
-        let mut larger = room_for(places);
-        larger.resize(places, NONE);
-        let newest = std::mem::replace(&mut self.newest, larger);
-        for slot in newest.into_iter().filter(|slot| *slot != NONE) {
-            let place = self.place(id_of(slot));
-            self.newest[place] = slot;
-        }
+    fn grow(&mut self) {
+        let mut larger = room_for(self.newest.len() * 2);
+        larger.extend_from_slice(&self.newest);
+        larger.extend_from_slice(&self.newest);
+        self.newest = larger;
         self.moved = 0;
     }
 
@@ -275,6 +284,7 @@ mod tests {
                 } else {
                     pair.insert(id);
                 }
+                assert!(pair.index.older.len() <= pair.map.len());
                 let asked = id - random(id.min(200));
                 assert_eq!(pair.find(asked), pair.map.get(&asked).copied());
                 if round % 5_000 == 0 {
@@ -285,7 +295,11 @@ mod tests {
             pair.check();
             pair.map.keys().copied().collect::<Vec<_>>().into_iter().for_each(|id| pair.remove(id));
             assert_eq!((0..=200).find_map(|back| pair.find(id - back)), None);
-            assert!(pair.index.newest.iter().all(|slot| *slot == NONE));
+            assert_eq!(pair.index.older.len(), 0);
+            // What is left stands where it does not belong.
+            for (place, slot) in pair.index.newest.iter().enumerate().filter(|(_, slot)| **slot != NONE) {
+                assert_ne!(pair.index.place(pair.ids[*slot as usize]), place);
+            }
         }
     }
 
@@ -295,8 +309,7 @@ mod tests {
         for reserved in [0, 500] {
             let mut random = random_numbers(9);
             let mut pair = Pair::new();
-            let ids = &pair.ids;
-            pair.index.reserve(reserved, |slot| ids[slot as usize]);
+            pair.index.reserve(reserved);
             for _ in 0..1_000 {
                 let id = 1 + random(40) * 1_024 + random(30);
                 pair.insert_new(id);

@@ -87,7 +87,7 @@ impl Matcher {
             self.look_far(ledger, sequence, command);
         }
         if let Some((sequence, command)) = upcoming(MIDDLE) {
-            self.orders.prefetch(self.guess(sequence, command));
+            self.look_middle(sequence, command);
         }
         if let Some((sequence, command)) = upcoming(NEAR) {
             self.look_near(sequence, command);
@@ -105,12 +105,15 @@ impl Matcher {
         match *command {
             Command::PlaceLimit { account, market, side, price, client_order_id, .. } => {
                 self.orders.prefetch_name(account, client_order_id);
-                self.orders.prefetch_account_list(account);
+                if self.orders.has_many_accounts() {
+                    self.orders.prefetch_account(account);
+                } else {
+                    self.orders.prefetch_first_of(account);
+                }
                 let Some(books) = self.market(market) else { return };
                 let opposite = books.side(side.opposite());
                 if opposite.trades_at(price) {
-                    let slot = opposite.front();
-                    let front = self.orders.get(slot);
+                    let front = self.orders.get(opposite.front());
                     prefetch_account(ledger, front.account);
                     self.orders.prefetch_id(front.id);
                     self.orders.prefetch_name(front.account, front.client_order_id);
@@ -130,11 +133,23 @@ impl Matcher {
         }
     }
 
+    /// The order that is to be taken out, and with many accounts the one that a new order comes before in its account's list.
+    #[inline]
+    fn look_middle(&self, sequence: Sequence, command: &Command) {
+        self.orders.prefetch(self.guess(sequence, command));
+        if self.orders.has_many_accounts()
+            && let Command::PlaceLimit { account, .. } = *command
+        {
+            self.orders.prefetch_first_of(account);
+        }
+    }
+
     /// What an order leads to that is to be taken out.
     #[inline]
     fn look_near(&self, sequence: Sequence, command: &Command) {
         let Some(order) = self.orders.try_get(self.guess(sequence, command)) else { return };
         self.orders.prefetch_neighbours(order);
+        self.orders.prefetch_id(order.id);
         self.orders.prefetch_name(order.account, order.client_order_id);
         if let Some(books) = self.market(order.market) {
             let side = books.side(order.side);

@@ -258,8 +258,7 @@ impl Orders {
     pub(super) fn reserve(&mut self, orders: usize) {
         self.slots.reserve(orders + 1);
         self.notionals.reserve(orders + 1);
-        let slots = &self.slots;
-        self.by_id.reserve(orders, |slot| slots.get(slot).id);
+        self.by_id.reserve(orders);
         self.by_client_order_id.reserve(orders);
     }
 
@@ -487,14 +486,10 @@ impl Orders {
         }
     }
 
-    /// Asks for the account's first order, or, with many accounts, for where it is told.
+    /// Whether there are so many accounts that where their first orders are told doesn't stay in the cache.
     #[inline]
-    pub(super) fn prefetch_account_list(&self, account: AccountId) {
-        if self.first_of_account.len() > PAGES_IN_CACHE {
-            self.prefetch_account(account);
-        } else {
-            self.prefetch_first_of(account);
-        }
+    pub(super) const fn has_many_accounts(&self) -> bool {
+        self.first_of_account.len() > PAGES_IN_CACHE
     }
 
     /// Asks for the orders that are touched when one is taken out.
