@@ -31,7 +31,7 @@ use crate::{
 
 /// The most that excising may take, in plain replays.
 const EXCISION_TARGET: f64 = 1.3;
-/// Bytes per second that a snapshot should be loaded with.
+/// Bytes per second that a snapshot should be loaded with, unless memory cannot be had so fast.
 const SNAPSHOT_TARGET: f64 = 1e9;
 
 /// Commands that one block of the journal takes.
@@ -391,9 +391,18 @@ impl SnapshotLoad {
             figure("memory copied", "from memory to memory, on one thread", &self.memory),
             figure("memory touched", "for the first time, in huge pages, on one thread", &self.fresh),
         ];
-        let claim = "snapshot loaded, GB/s";
+        // Loading touches more fresh memory than the snapshot has bytes: it cannot be faster than that.
+        let fresh = median(&self.fresh);
+        let (claim, bound) = if fresh < SNAPSHOT_TARGET {
+            (
+                "snapshot loaded, GB/s, where fresh memory is slower than 1 GB/s: as fast as that",
+                (fresh / 1e7).round() * 1e7,
+            )
+        } else {
+            ("snapshot loaded, GB/s", SNAPSHOT_TARGET)
+        };
         Findings {
-            targets: vec![Target::at_least("", claim, median(&self.loaded) / 1e9, SNAPSHOT_TARGET / 1e9)],
+            targets: vec![Target::at_least("", claim, median(&self.loaded) / 1e9, bound / 1e9)],
             sections: vec![Section { title: "snapshot".to_owned(), conditions, unit: "bytes", figures }],
             failures: self.failures,
         }

@@ -275,8 +275,8 @@ pub struct Waiter {
 /// microseconds in all. Two stages that take turns meet within them, and longer, two cores are better yielded.
 const SPIN_STEPS: u32 = 32;
 const SPIN_DOUBLINGS: u32 = 3;
-/// Idle steps that yield, after those that spin.
-const YIELD_STEPS: u32 = 128;
+/// Idle steps that yield, after those that spin. No more: to whom a core is left, Linux may leave it for milliseconds.
+const YIELD_STEPS: u32 = 16;
 /// The first idle step that sleeps or parks.
 const SLEEPS_FROM: u32 = SPIN_STEPS + YIELD_STEPS;
 /// The step after a reset; the model checker has nothing to learn from spinning.
@@ -374,7 +374,7 @@ mod tests {
         drop(signal.close_on_drop());
         assert!(signal.is_closed());
         let mut waiter = Waiter::new(WaitStrategy::Park, signal);
-        (0..100).for_each(|_| waiter.idle(|| false));
+        (0..SLEEPS_FROM + 50).for_each(|_| waiter.idle(|| false));
         waiter.reset();
         assert_eq!(waiter.steps, 0);
     }
@@ -383,7 +383,7 @@ mod tests {
     fn idling_comes_back() {
         for strategy in WaitStrategy::ALL {
             let mut waiter = Waiter::new(strategy, Signal::new());
-            (0..100).for_each(|_| waiter.idle(|| true));
+            (0..SLEEPS_FROM + 50).for_each(|_| waiter.idle(|| true));
             (0..40).for_each(|_| waiter.idle_at_most(Duration::from_micros(10), || false));
             assert_eq!(waiter.signal().event.parked.load(Ordering::Relaxed), 0);
         }

@@ -17,6 +17,8 @@ const NEWEST_MIN: usize = 64;
 const NEWEST_MAX: usize = 1 << 22;
 /// When in one lap more than this part of the places had to be cleared for a newer order, there will be twice as many.
 const MOVED_PART: usize = 32;
+/// But no more than twice so many for each open order, however long some of them stay.
+const PLACES_PER_ORDER: usize = 8;
 /// So many in the hash stay in a core's own cache without being asked for.
 const OLDER_IN_CACHE: usize = 16_384;
 
@@ -52,6 +54,12 @@ impl IdIndex {
     /// The slot of the order with this id.
     #[inline]
     pub(super) fn find(&self, id: OrderId, id_of: impl Fn(u32) -> OrderId) -> Option<u32> {
+        if self.is_past(id)
+            && let Some(slot) = self.find_older(id, &id_of)
+        {
+            // Without a look at the order that has taken its place.
+            return Some(slot);
+        }
         let slot = self.newest[self.place(id)];
         if slot != NONE && id_of(slot) == id { Some(slot) } else { self.find_older(id, id_of) }
     }
@@ -61,17 +69,17 @@ impl IdIndex {
     #[inline]
     pub(super) fn guess(&self, id: OrderId) -> u32 {
         let slot = self.newest[self.place(id)];
-        if self.is_old(id) { self.find_older(id, |_| id).unwrap_or(slot) } else { slot }
+        if self.is_past(id) { self.find_older(id, |_| id).unwrap_or(slot) } else { slot }
     }
 
-    /// Enters an order whose id is above those of all that were entered so before.
+    /// Enters an order whose id is above those of all that were entered so before; with it, so many are `open`.
     #[inline(always)]
-    pub(super) fn insert(&mut self, id: OrderId, slot: u32, id_of: impl Fn(u32) -> OrderId) {
+    pub(super) fn insert(&mut self, id: OrderId, slot: u32, open: usize, id_of: impl Fn(u32) -> OrderId) {
         let place = self.place(id);
         let before = std::mem::replace(&mut self.newest[place], slot);
         self.last = id.0;
         if before != NONE {
-            self.move_to_hash(before, slot, id, id_of);
+            self.move_to_hash(before, slot, id, open, id_of);
         }
     }
 
@@ -120,15 +128,15 @@ impl IdIndex {
     #[inline]
     pub(super) fn prefetch(&self, id: OrderId) {
         ringbuf::prefetch_slice_index(&self.newest, self.place(id));
-        if self.is_old(id) {
+        if self.older.len() > OLDER_IN_CACHE && self.is_past(id) {
             self.older.prefetch(self.hash_of(id));
         }
     }
 
-    /// Whether a whole lap of ids has come since, and so many are in the hash that it is worth asking.
+    /// Whether a whole lap of ids has come since.
     #[inline]
-    fn is_old(&self, id: OrderId) -> bool {
-        self.older.len() > OLDER_IN_CACHE && self.last.saturating_sub(id.0) >= self.newest.len() as u64
+    fn is_past(&self, id: OrderId) -> bool {
+        self.last.saturating_sub(id.0) >= self.newest.len() as u64
     }
 
     /// The most entries of the hash in a row that are taken.
@@ -149,7 +157,7 @@ impl IdIndex {
 
     /// What stood at its place had to make room for the order with the id `newer`, in `slot`.
     #[inline(never)]
-    fn move_to_hash(&mut self, before: u32, slot: u32, newer: OrderId, id_of: impl Fn(u32) -> OrderId) {
+    fn move_to_hash(&mut self, before: u32, slot: u32, newer: OrderId, open: usize, id_of: impl Fn(u32) -> OrderId) {
         let id = id_of(before);
         if before == slot || self.place(id) != self.place(newer) {
             // Left over from when there were fewer places.
@@ -161,7 +169,7 @@ impl IdIndex {
             (self.lap_began, self.moved) = (newer.0, 0);
         }
         self.moved += 1;
-        if self.moved > places / MOVED_PART && places < NEWEST_MAX {
+        if self.moved > places / MOVED_PART && places < NEWEST_MAX.min(PLACES_PER_ORDER * open) {
             self.grow();
         }
     }
@@ -224,7 +232,8 @@ mod tests {
         fn insert(&mut self, id: u64) {
             let slot = self.take_slot(id);
             let ids = &self.ids;
-            self.index.insert(OrderId(id), slot, |slot| ids[slot as usize]);
+            let open = self.map.len() + 1;
+            self.index.insert(OrderId(id), slot, open, |slot| ids[slot as usize]);
             assert_eq!(self.map.insert(id, slot), None);
         }
 
@@ -338,5 +347,15 @@ mod tests {
             }
             assert_eq!(pair.index.newest.len(), places);
         }
+        // However long a few of them stay.
+        let (mut pair, few) = (Pair::new(), 10);
+        for id in (1..200_000).step_by(3) {
+            pair.insert(id);
+            if pair.map.len() > few {
+                let newest = *pair.map.keys().next_back().unwrap();
+                pair.remove(if id % 7 == 0 { *pair.map.keys().next().unwrap() } else { newest });
+            }
+        }
+        assert!(pair.index.newest.len() <= 2 * PLACES_PER_ORDER * (few + 1), "{}", pair.index.newest.len());
     }
 }

@@ -12,6 +12,7 @@ const FAN_OUT: usize = 1 << BITS;
 /// `PRICE_MAX` has 40 bits.
 const HEIGHT_MAX: usize = 7;
 const NONE: u32 = u32::MAX;
+/// As many nodes, of a little over four cache lines each, no longer fit the cache that a core has to itself beside all else.
 const NODES_IN_CACHE: usize = 512;
 
 /// A map from price to a `u32`, ordered by price.

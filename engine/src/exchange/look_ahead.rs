@@ -6,7 +6,7 @@
 //! find, costs a little time and nothing else. While everything fits the cache it is not done at all: there it only
 //! costs (measured: a third of the speed of a small book).
 
-use super::{Exchange, Matcher, Risk, ledger::Ledger, orders::Orders};
+use super::{Exchange, Matcher, Risk, book::BookSide, ledger::Ledger, orders::Orders};
 use crate::{
     command::{Command, SequencedCommand},
     types::{AccountId, OrderId, Sequence},
@@ -113,11 +113,7 @@ impl Matcher {
                 let Some(books) = self.market(market) else { return };
                 let opposite = books.side(side.opposite());
                 if opposite.trades_at(price) {
-                    let front = self.orders.get(opposite.front());
-                    prefetch_account(ledger, front.account);
-                    self.orders.prefetch_id(front.id);
-                    self.orders.prefetch_name(front.account, front.client_order_id);
-                    self.orders.prefetch_neighbours(front);
+                    self.look_at_front(ledger, opposite);
                 } else {
                     let side = books.side(side);
                     match side.recent_level(price) {
@@ -129,8 +125,26 @@ impl Matcher {
             Command::CancelByClientOrderId { account, client_order_id } => {
                 self.orders.prefetch_name(account, client_order_id);
             }
+            Command::PlaceMarketBuy { account, market, client_order_id, .. } => {
+                self.orders.prefetch_name(account, client_order_id);
+                self.market(market).into_iter().for_each(|books| self.look_at_front(ledger, books.asks()));
+            }
+            Command::PlaceMarketSell { account, market, client_order_id, .. } => {
+                self.orders.prefetch_name(account, client_order_id);
+                self.market(market).into_iter().for_each(|books| self.look_at_front(ledger, books.bids()));
+            }
             _ => self.orders.prefetch_id(named_order(sequence, command)),
         }
+    }
+
+    /// The order that an arriving one will trade with first, if the best price stays; of an empty side that which nobody reads.
+    #[inline]
+    fn look_at_front(&self, ledger: Option<&Ledger>, side: &BookSide) {
+        let front = self.orders.get(side.front());
+        prefetch_account(ledger, front.account);
+        self.orders.prefetch_id(front.id);
+        self.orders.prefetch_name(front.account, front.client_order_id);
+        self.orders.prefetch_neighbours(front);
     }
 
     /// The order that is to be taken out, and with many accounts the one that a new order comes before in its account's list.

@@ -36,7 +36,7 @@ pub use payouts::{
     AIRDROP_LINES_MAX, Airdrop, AirdropLimits, AirdropState, ManifestHasher, OperatorView, PayoutVelocity,
 };
 pub use repair::{Busting, KeptFill};
-pub use restore::{Both, InTurn, RestoreError};
+pub use restore::{InTurn, RestoreError, Restoring};
 pub use risk::{AccountView, Decision, OrderTerms, Risk, Settlement, Withdrawal, WithdrawalState};
 pub use state::StateHash;
 pub use view::{BookView, LevelView, MarketView, OrderView, QueuePosition};

@@ -367,7 +367,7 @@ impl Orders {
         *place = order;
         self.open += 1;
         let slots = &self.slots;
-        self.by_id.insert(id, slot, |slot| slots.get(slot).id);
+        self.by_id.insert(id, slot, self.open as usize, |slot| slots.get(slot).id);
         if name.0 != 0 {
             self.by_client_order_id.insert(self.hash_of_name(account, name), slot);
         }

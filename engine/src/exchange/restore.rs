@@ -1,6 +1,8 @@
 //! The state from its canonical bytes, as a snapshot holds them.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, hash::BuildHasher};
+
+use foldhash::fast::FixedState;
 
 use super::{
     AIRDROP_LINES_MAX, Airdrop, AirdropLimits, AirdropState, Exchange, Matcher, OperatorView, PayoutVelocity,
@@ -39,10 +41,16 @@ pub enum RestoreError {
     Inconsistent(String),
 }
 
-/// How two things that have nothing to do with each other are done: one after the other, or by two at once. What comes out is the
-/// same, so who restores a state may choose.
-pub trait Both {
-    /// Does both, and gives what came out.
+/// How a state is restored. What comes out is the same, so who restores it may choose.
+pub trait Restoring {
+    /// What weighs amounts.
+    type Weights: BuildHasher + Sync;
+
+    /// A hash that is as good as drawn by lot and that nobody knew who made the bytes: then what is held is compared with what
+    /// is needed by sums of weighed amounts. Without one it is compared account by account, which takes longer.
+    fn weights(&self) -> Option<&Self::Weights>;
+
+    /// Does two things that have nothing to do with each other, one after the other or both at once, and gives what came out.
     fn both<First: Send, Second: Send>(
         &self,
         first: impl FnOnce() -> First + Send,
@@ -50,11 +58,17 @@ pub trait Both {
     ) -> (First, Second);
 }
 
-/// Does one after the other.
+/// Does one after the other, and compares account by account.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InTurn;
 
-impl Both for InTurn {
+impl Restoring for InTurn {
+    type Weights = FixedState;
+
+    fn weights(&self) -> Option<&FixedState> {
+        None
+    }
+
     fn both<First: Send, Second: Send>(
         &self,
         first: impl FnOnce() -> First + Send,
@@ -169,8 +183,7 @@ impl Exchange {
     /// The exchange whose [canonical state](Self::canonical_state) is `bytes`, after the command at `last`; `hash_seed` as
     /// in [`with_hash_seed`](Self::with_hash_seed).
     ///
-    /// All invariants are checked, so whatever the bytes are, what comes back is a state that commands can lead to. That what
-    /// is held is what orders need is told by sums weighed with the seed, which whoever made the bytes must not know.
+    /// All invariants are checked, so whatever the bytes are, what comes back is a state that commands can lead to.
     ///
     /// # Errors
     /// [`RestoreError`] when the bytes are not a state.
@@ -178,7 +191,7 @@ impl Exchange {
         Self::from_canonical_state_by(bytes, last, hash_seed, &InTurn)
     }
 
-    /// As [`from_canonical_state`](Self::from_canonical_state); risk and matcher are restored as `how` says.
+    /// As [`from_canonical_state`](Self::from_canonical_state), in the way that `how` says.
     ///
     /// # Errors
     /// As `from_canonical_state`.
@@ -186,7 +199,7 @@ impl Exchange {
         bytes: &[u8],
         last: Sequence,
         hash_seed: u64,
-        how: &impl Both,
+        how: &impl Restoring,
     ) -> Result<Self, RestoreError> {
         let mut fields = Fields { bytes, at: 0, part: "header" };
         let version = fields.word()?;
@@ -199,8 +212,8 @@ impl Exchange {
         let markets = restore_markets(&mut fields, &mut risk, &mut matcher)?;
         let mut books = fields;
         let in_chunks = skip_to_books(&mut books)?;
-        let mut balances = BalanceSums::new(&risk, hash_seed);
-        let [mut needed, mut needed_by_orders] = [(); 2].map(|()| WeighedSum::new(hash_seed));
+        let mut balances = BalanceSums::new(&risk, how.weights());
+        let [mut needed, mut needed_by_orders] = [(); 2].map(|()| WeighedSum::new(how.weights()));
         let (restored, end) = how.both(
             || {
                 risk.ledger.reserve(fields.count_of("accounts", 13)?, in_chunks);
@@ -239,20 +252,20 @@ impl Exchange {
 }
 
 /// What the balances come to, while they are restored.
-struct BalanceSums {
+struct BalanceSums<'a, Weights> {
     /// By asset, over all accounts.
     sums: Vec<i128>,
-    held: WeighedSum,
+    held: WeighedSum<'a, Weights>,
     /// Whether some account has more of an asset than there can be.
     too_much: bool,
 }
 
-impl BalanceSums {
+impl<'a, Weights: BuildHasher> BalanceSums<'a, Weights> {
     /// Those of the system accounts, and nothing is held yet.
-    fn new(risk: &Risk, seed: u64) -> Self {
+    fn new(risk: &Risk, weights: Option<&'a Weights>) -> Self {
         let system = |asset: AssetId| risk.ledger.system(asset).iter().sum();
         let sum_of = |asset: &Option<AssetSpec>| asset.as_ref().map_or(0, |asset| system(asset.asset));
-        Self { sums: risk.assets.iter().map(sum_of).collect(), held: WeighedSum::new(seed), too_much: false }
+        Self { sums: risk.assets.iter().map(sum_of).collect(), held: WeighedSum::new(weights), too_much: false }
     }
 
     #[inline]
@@ -265,8 +278,8 @@ impl BalanceSums {
         }
     }
 
-    /// Whether every asset sums to zero, and just what is needed is held.
-    fn are_right(&self, needed: &WeighedSum) -> bool {
+    /// Whether every asset sums to zero, and just what is needed is held; `false` also when that is not known.
+    fn are_right(&self, needed: &WeighedSum<'a, Weights>) -> bool {
         !self.too_much && self.held.equals(needed) && self.sums.iter().all(|sum| *sum == 0)
     }
 }
@@ -326,7 +339,11 @@ fn restore_markets(
     Ok(specs)
 }
 
-fn restore_accounts(fields: &mut Fields<'_>, risk: &mut Risk, sums: &mut BalanceSums) -> Result<(), RestoreError> {
+fn restore_accounts(
+    fields: &mut Fields<'_>,
+    risk: &mut Risk,
+    sums: &mut BalanceSums<'_, impl BuildHasher>,
+) -> Result<(), RestoreError> {
     let (mut previous, mut balances) = (None, Vec::new());
     for _ in 0..fields.length("accounts", 13)? {
         let account = AccountId(fields.word()?);
@@ -405,7 +422,7 @@ fn restore_credits_and_withdrawals(
     fields: &mut Fields<'_>,
     risk: &mut Risk,
     last: Sequence,
-    needed: &mut WeighedSum,
+    needed: &mut WeighedSum<'_, impl BuildHasher>,
 ) -> Result<(), RestoreError> {
     // No more than the bytes hold, so the room is no more than they take.
     let length = fields.length("credited external ids", 18)?;
@@ -451,7 +468,7 @@ fn restore_books(
     matcher: &mut Matcher,
     spec: &MarketSpec,
     last: Sequence,
-    needed: &mut WeighedSum,
+    needed: &mut WeighedSum<'_, impl BuildHasher>,
 ) -> Result<(), RestoreError> {
     for side in [Side::Buy, Side::Sell] {
         // All open quantity is backed by balances, so it is no more than there can be.
@@ -535,7 +552,7 @@ fn restore_payouts(
     risk: &mut Risk,
     matcher: &mut Matcher,
     last: Sequence,
-    needed: &mut WeighedSum,
+    needed: &mut WeighedSum<'_, impl BuildHasher>,
 ) -> Result<(), RestoreError> {
     fields.part = "controls";
     risk.payouts.controls = Controls(fields.byte()?);
@@ -683,7 +700,7 @@ fn restore_debts(fields: &mut Fields<'_>, risk: &mut Risk) -> Result<(), Restore
 fn restore_carries(
     fields: &mut Fields<'_>,
     matcher: &mut Matcher,
-    needed: &mut WeighedSum,
+    needed: &mut WeighedSum<'_, impl BuildHasher>,
 ) -> Result<(), RestoreError> {
     let mut previous = None;
     for _ in 0..fields.length("carried fees", 24)? {

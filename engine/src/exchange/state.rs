@@ -259,7 +259,7 @@ impl Exchange {
 
     /// As [`check_invariants`](Self::check_invariants), of a state that was just restored, so that queues have ends and each
     /// account counts the orders that there are. `sums_are_right` says that every asset sums to zero, and that no more and no
-    /// less is held than is needed; else it is looked up what is wrong.
+    /// less is held than is needed; else both are looked up.
     pub(super) fn check_restored(&self, sums_are_right: bool) -> Result<(), String> {
         self.check_books()?;
         if sums_are_right { self.risk.check_debts() } else { self.check_needs() }

@@ -348,12 +348,16 @@ impl UncheckedSnapshot {
         let (first, second) = rest.split_at_mut((rest.len() / 2).next_multiple_of(READ_BYTES).min(rest.len()));
         let begin = HEADER_BYTES as u64;
         let middle = begin + first.len() as u64;
-        let (first, second) = thread::scope(|scope| {
-            let second = scope.spawn(|| read_in_pieces(&segment, second, middle));
-            let first = read_in_pieces(&segment, first, begin);
-            (first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        });
-        first.and(second).map_err(failed)?;
+        let both = if second.is_empty() {
+            read_in_pieces(&segment, first, begin)
+        } else {
+            thread::scope(|scope| {
+                let second = scope.spawn(|| read_in_pieces(&segment, second, middle));
+                let first = read_in_pieces(&segment, first, begin);
+                first.and(second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            })
+        };
+        both.map_err(failed)?;
         Ok(Self { name, file, bytes })
     }
 

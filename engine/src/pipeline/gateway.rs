@@ -66,7 +66,7 @@ impl Gateway {
 
     /// A gateway whose other end is gone.
     fn unregistered(shared: Arc<Shared>, cause: Cause, capacity: usize, signal: Signal) -> Result<Self, PipelineError> {
-        let (ring, _) = stamped::channel(capacity)?;
+        let (ring, _) = stamped::channel(1)?;
         let id = shared.next_gateway();
         Ok(Self { shared, id, cause, ring, capacity, submissions: 0, signal })
     }

@@ -17,8 +17,7 @@ impl<T: Copy> Outlet<T> {
         Self { ring, waiting: Vec::with_capacity(1_024), pushed: 0 }
     }
 
-    /// Takes an item that is passed on by the next [`commit`](Self::commit) or [`publish`](Self::publish), and can be changed
-    /// until then.
+    /// Takes an item that is passed on by the next [`commit`](Self::commit), and can be changed until then.
     #[inline]
     pub(super) fn stage(&mut self, item: T) {
         if self.waiting.is_empty() {
@@ -44,10 +43,16 @@ impl<T: Copy> Outlet<T> {
         }
     }
 
-    /// Passes on all that was staged.
     #[inline]
-    pub(super) fn publish(&mut self) {
-        self.ring.commit();
+    pub(super) fn push(&mut self, item: T) {
+        if self.waiting.is_empty() {
+            // A closed ring means that the other stage has gone; the pipeline is ending.
+            if let Err(spsc::PushError::Full(item)) = self.ring.push(item) {
+                self.waiting.push(item);
+            }
+        } else {
+            self.waiting.push(item);
+        }
     }
 
     /// Pushes what waits; gives whether it pushed anything.

@@ -34,10 +34,6 @@ use crate::{
     types::{Sequence, Timestamp},
 };
 
-/// Commands after which a worker that has more of them passes on what it made of them: the other one looks at what tells it
-/// so, and each time it looks in between, a cache line goes to and fro.
-const PASSED_ON: usize = 16;
-
 /// A decision on its way to the matcher.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decided {
@@ -184,16 +180,12 @@ impl Poll for RiskStage {
                 self.latency.record(SERVICE, at.0.saturating_sub(before.0), 1);
             }
             self.decided = input.sequence;
-            if self.decisions.stage(Decided { decision, at }).is_err() {
+            if self.decisions.push(Decided { decision, at }).is_err() {
                 self.shared.fail("the matcher has gone".to_owned());
                 return self.finish();
             }
             done += 1;
-            if done.is_multiple_of(PASSED_ON) {
-                self.decisions.commit();
-            }
         }
-        self.decisions.commit();
         let sequenced = |offset| self.input.get(offset).expect("counted as readable").sequenced;
         self.latency.record_waits(WAIT, started, done, sequenced);
         self.input.release(done);
@@ -264,7 +256,6 @@ impl MatcherStage {
     #[inline]
     fn flush(&mut self) -> bool {
         let mut worked = self.feedback.flush();
-        self.feedback.publish();
         if self.feedback.is_flushed() && self.matched.load() != self.done.0 {
             self.matched.publish(self.done.0);
             worked = true;
@@ -344,9 +335,6 @@ impl Poll for MatcherStage {
             sink.commands.finish();
             self.done = input.sequence;
             done += 1;
-            if done.is_multiple_of(PASSED_ON) {
-                self.flush();
-            }
         }
         let decided = |offset| self.decisions.get(offset).expect("counted as readable").at;
         self.latency.record_waits(WAIT, started, done, decided);
@@ -381,6 +369,6 @@ impl MatchSink for SplitSink<'_> {
 
     #[inline]
     fn settle(&mut self, settlement: Settlement) {
-        self.feedback.stage(settlement);
+        self.feedback.push(settlement);
     }
 }

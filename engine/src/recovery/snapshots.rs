@@ -1,9 +1,9 @@
 //! Snapshots of the state: made at the end of a block, verified when they are read.
 
-use std::{io, thread};
+use std::{hash::RandomState, io, thread};
 
 use crate::{
-    exchange::{Both, Exchange, RestoreError},
+    exchange::{Exchange, RestoreError, Restoring},
     journal::{
         Head, Journal, JournalId, JournalReader, OpenError, Opening, Options, Storage,
         snapshot::{SnapshotError, SnapshotHeader, SnapshotName, UncheckedSnapshot, list_snapshots, write_snapshot},
@@ -99,17 +99,27 @@ pub fn load_snapshot<S: Storage>(
             let is_same = blake3::hash(read.payload()).as_bytes() == &header.state_hash;
             if is_same { Ok(header) } else { Err(SnapshotFault::StateHash) }
         });
-        let restored = Exchange::from_canonical_state_by(read.payload(), name.sequence, hash_seed, &OnTwoThreads);
+        let restored =
+            Exchange::from_canonical_state_by(read.payload(), name.sequence, hash_seed, &OnTwoThreads::default());
         (checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), restored)
     });
     let header = checked?;
     Ok(LoadedSnapshot { exchange: restored?, header })
 }
 
-/// Does one on a thread of its own while the other is done on this one.
-struct OnTwoThreads;
+/// Does one on a thread of its own while the other is done on this one, and compares by weights that no two processes share.
+#[derive(Default)]
+struct OnTwoThreads {
+    weights: RandomState,
+}
 
-impl Both for OnTwoThreads {
+impl Restoring for OnTwoThreads {
+    type Weights = RandomState;
+
+    fn weights(&self) -> Option<&RandomState> {
+        Some(&self.weights)
+    }
+
     fn both<First: Send, Second: Send>(
         &self,
         first: impl FnOnce() -> First + Send,
