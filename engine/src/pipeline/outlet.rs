@@ -18,17 +18,23 @@ impl<T: Copy> Outlet<T> {
     }
 
     /// Takes an item that is passed on by the next [`commit`](Self::commit), and can be changed until then.
-    #[inline]
+    #[inline(always)]
     pub(super) fn stage(&mut self, item: T) {
         if self.waiting.is_empty() {
+            // A closed ring means that the other stage has gone; the pipeline is ending.
             if let Err(spsc::PushError::Full(item)) = self.ring.stage(item) {
-                // What is staged in the ring before it is published there: it is not the last any more.
-                self.ring.commit();
-                self.waiting.push(item);
+                self.wait_with(item);
             }
         } else {
             self.waiting.push(item);
         }
+    }
+
+    /// What is staged in the ring before it is published there: it is not the last any more.
+    #[cold]
+    fn wait_with(&mut self, item: T) {
+        self.ring.commit();
+        self.waiting.push(item);
     }
 
     /// Changes the last item that was staged and passes on all that were.
