@@ -25,6 +25,7 @@ use tempfile::TempDir;
 
 use crate::{
     arguments::Settings,
+    exchange::read_into_page_cache,
     report::{Figure, Findings, Section, Target, median},
     tally::Tally,
 };
@@ -109,6 +110,7 @@ impl Excision {
     /// # Errors
     /// When the journal cannot be read, or the airdrop not be excised.
     pub fn round(&mut self) -> Result<()> {
+        read_into_page_cache(self.directory.path())?;
         let timeline = Timeline::open(self.directory.path())?;
         let begun = Instant::now();
         let replayed = timeline.at(self.halt)?;

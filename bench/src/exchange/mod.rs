@@ -7,6 +7,7 @@ pub mod workload;
 
 use anyhow::Result;
 
+pub use self::replay::read_into_page_cache;
 use self::{in_line::EndState, replay::History, workload::Workload};
 use crate::{
     arguments::Settings,
