@@ -159,12 +159,11 @@ impl Latencies {
                     self.seconds
                 ),
                 format!(
-                    "topology {}, wait {}, rings of {}{}; the generator {}",
+                    "topology {}, wait {}, rings of {}{}",
                     ladder.config.topology,
                     ladder.config.wait,
                     ladder.config.input_ring,
-                    ladder.config.write_method.map_or_else(String::new, |method| format!(", written by {method}")),
-                    if durable { "on the journaler's core, of lowest priority" } else { "on a core of its own" }
+                    ladder.config.write_method.map_or_else(String::new, |method| format!(", written by {method}"))
                 ),
                 "commands/s        p50       p90       p99     p99.9         max   generator late p50".to_owned(),
             ];
@@ -272,11 +271,6 @@ impl Generator<'_> {
         if let Some(&core) = own {
             // A core that cannot be had shows in how late it is.
             core_affinity::set_for_current(core);
-        }
-        if self.shared_core {
-            // A journaler whose write has ended must not wait for one that only waits: Linux may let it, for some milliseconds. If that
-            // cannot be had, it shows in the latencies.
-            let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
         }
         let timetable = Timetable {
             process: ArrivalProcess::Poisson,
