@@ -1,5 +1,6 @@
 //! The machine's own floor, to read every other figure against: how fast cores talk and how much they do together, what
-//! a clock costs, how fast memory is copied, how long the disk takes to make something durable, and how long a thread is kept from running.
+//! a clock costs, how fast memory is copied, how long the disk takes to make something durable, and how long a thread is
+//! kept from running.
 //!
 //! No figure here has anything of the exchange in it, except that the disk is written by the journal's own storage, so
 //! that what is measured is what the journal does, and that a command's bytes in the journal are taken from it.

@@ -727,6 +727,8 @@ fn restore_carries(
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasherDefault, DefaultHasher};
+
     use super::*;
     use crate::{
         command::Command,
@@ -834,5 +836,46 @@ mod tests {
             let error = error_of(&changed, last);
             assert!(matches!(error, RestoreError::Invalid(_, found) if found == part), "case {number}: {error}");
         }
+    }
+
+    /// Compares by sums.
+    #[derive(Default)]
+    struct Weighed(BuildHasherDefault<DefaultHasher>);
+
+    impl Restoring for Weighed {
+        type Weights = BuildHasherDefault<DefaultHasher>;
+
+        fn weights(&self) -> Option<&Self::Weights> {
+            Some(&self.0)
+        }
+
+        fn both<First: Send, Second: Send>(
+            &self,
+            first: impl FnOnce() -> First + Send,
+            second: impl FnOnce() -> Second + Send,
+        ) -> (First, Second) {
+            (first(), second())
+        }
+    }
+
+    /// Whichever byte is wrong, and in whatever way: what is told of it is the same.
+    #[test]
+    fn sums_and_the_comparison_by_account_agree() {
+        let (bytes, last) = state();
+        let (mut sound, mut contradictory) = (0, 0);
+        for at in 0..bytes.len() {
+            for change in [1, 2, 4, 0x80] {
+                let mut changed = bytes.clone();
+                changed[at] ^= change;
+                let by_account =
+                    Exchange::from_canonical_state(&changed, last, 0).map(|exchange| exchange.state_hash());
+                let by_sums = Exchange::from_canonical_state_by(&changed, last, 0, &Weighed::default());
+                let by_sums = by_sums.map(|exchange| exchange.state_hash());
+                sound += u32::from(by_account.is_ok());
+                contradictory += u32::from(matches!(by_account, Err(RestoreError::Inconsistent(_))));
+                assert_eq!(by_sums, by_account, "byte {at}, {change}");
+            }
+        }
+        assert!(sound > 0 && contradictory > 20, "{sound} sound, {contradictory} contradictory");
     }
 }
