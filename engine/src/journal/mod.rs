@@ -53,6 +53,7 @@
 
 mod background;
 mod error;
+mod handover;
 pub mod layout;
 mod look_back;
 pub mod loss;
@@ -69,6 +70,7 @@ mod writer;
 use std::{fmt, str::FromStr, time::Duration};
 
 pub use error::{Damage, JournalError, OpenError};
+pub(crate) use handover::{Giver, Taker, handover};
 pub use look_back::{EpochStart, epoch_starts, journal_id, look_back};
 pub use loss::{AcceptedLoss, LossError};
 pub use opening::Opening;

@@ -6,11 +6,14 @@
 use std::{
     io,
     ops::Deref,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::mpsc::{SyncSender, sync_channel},
     thread::{self, JoinHandle},
 };
 
-use super::OpenError;
+use super::{
+    OpenError,
+    handover::{Giver, Taker, handover},
+};
 use crate::command::SequencedCommand;
 
 /// Commands handed over at once, and how many such batches may wait.
@@ -76,7 +79,7 @@ impl Drop for CommandBatch {
 /// A reader of a journal that runs ahead of who takes its commands. Dropping it ends the thread.
 #[derive(Debug)]
 pub struct ReadAhead<R> {
-    batches: Option<Receiver<Result<CommandBatch, OpenError>>>,
+    batches: Option<Taker<Result<CommandBatch, OpenError>>>,
     thread: Option<JoinHandle<R>>,
 }
 
@@ -86,8 +89,8 @@ impl<R: ReadCommands + Send + 'static> ReadAhead<R> {
     /// # Errors
     /// When no thread can be started.
     pub fn start(reader: R) -> io::Result<Self> {
-        let (sender, batches) = sync_channel(BATCHES_WAITING);
-        let thread = thread::Builder::new().name("read-ahead".to_owned()).spawn(move || read(reader, &sender))?;
+        let (giver, batches) = handover(BATCHES_WAITING);
+        let thread = thread::Builder::new().name("read-ahead".to_owned()).spawn(move || read(reader, &giver))?;
         Ok(Self { batches: Some(batches), thread: Some(thread) })
     }
 
@@ -96,7 +99,7 @@ impl<R: ReadCommands + Send + 'static> ReadAhead<R> {
     /// # Errors
     /// What the reader came upon, behind all commands before it.
     pub fn next_batch(&mut self) -> Result<Option<CommandBatch>, OpenError> {
-        self.batches.as_ref().and_then(|batches| batches.recv().ok()).transpose()
+        self.batches.as_ref().and_then(Taker::take).transpose()
     }
 
     /// The reader back, which stands where the last batch ended if all were taken.
@@ -122,17 +125,17 @@ impl<R> Drop for ReadAhead<R> {
     }
 }
 
-fn read<R: ReadCommands>(mut reader: R, batches: &SyncSender<Result<CommandBatch, OpenError>>) -> R {
+fn read<R: ReadCommands>(mut reader: R, batches: &Giver<Result<CommandBatch, OpenError>>) -> R {
     let (home, empties) = sync_channel(BATCHES_WAITING + 4);
     loop {
         let mut commands = empties.try_recv().unwrap_or_else(|_| Vec::with_capacity(BATCH_COMMANDS));
         let result = reader.read_commands(&mut commands, BATCH_COMMANDS);
         let is_last = commands.len() < BATCH_COMMANDS;
         let batch = CommandBatch { commands, passed: 0, home: Some(home.clone()) };
-        let gone = !batch.is_empty() && batches.send(Ok(batch)).is_err();
+        let gone = !batch.is_empty() && batches.give(Ok(batch)).is_err();
         if let Err(error) = result {
             // If nobody takes it, nobody wants to know.
-            drop(batches.send(Err(error)));
+            let _ = batches.give(Err(error));
             return reader;
         }
         if gone || is_last {

@@ -20,7 +20,7 @@ use crate::{
     command::{Command, SequencedCommand},
     event::{Event, EventSink, NoEvents, RejectReason},
     exchange::Exchange,
-    journal::CommandBatch,
+    journal::{CommandBatch, Giver, Taker, handover},
     types::{AccountId, AirdropId, AssetId, MarketId, OrderId, Price, Quantity, Sequence, Timestamp},
 };
 
@@ -300,11 +300,16 @@ pub(super) fn evaluate_watching(
     } else if cut >= halt {
         return Err(BranchError::CutNotBeforeHalt { cut, halt });
     }
-    let start = history.epoch_start()?;
+    let (start, behind) = thread::scope(|scope| {
+        let start = scope.spawn(|| history.epoch_start());
+        let behind = history.behind(cut);
+        (start.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), behind)
+    });
+    let start = start?;
     if cut < start {
         return Err(BranchError::EarlierEpoch { sequence: cut.next(), start });
     }
-    let (exchange, commands) = history.behind(cut)?;
+    let (exchange, commands) = behind?;
     let branch = match strategy {
         Strategy::Rewind { .. } => in_lock_step(exchange, commands, cut, halt, None, watched, progress)?,
         Strategy::Excise(edits) => in_lock_step(exchange, commands, cut, halt, Some(edits), watched, progress)?,
@@ -313,8 +318,20 @@ pub(super) fn evaluate_watching(
             compensate::evaluate(exchange, commands, cut, halt, edits, payments, progress)?
         }
     };
-    branch.exchange.check_invariants().map_err(BranchError::Invariant)?;
+    check_invariants(&branch.exchange).map_err(BranchError::Invariant)?;
     Ok(branch)
+}
+
+/// As [`Exchange::check_invariants`], by two threads.
+fn check_invariants(exchange: &Exchange) -> Result<(), String> {
+    thread::scope(|scope| {
+        let needs = scope.spawn(|| exchange.check_needs());
+        let books = exchange.check_books();
+        let needs = needs.join();
+        // With wrong books, whatever became of the other.
+        books?;
+        needs.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Hands out the commands behind the cut through the halt, in order.
@@ -450,12 +467,12 @@ fn in_lock_step(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Branch, BranchError> {
     let branch = exchange.clone();
-    let (sender, batches) = sync_channel(BATCHES_WAITING);
+    let (giver, batches) = handover(BATCHES_WAITING);
     let (empty_sender, empties) = sync_channel(BATCHES_WAITING + 2);
     thread::scope(|scope| {
         let applying = scope.spawn(move || follow(branch, &batches, &empty_sender, watched));
-        let parent = lead(exchange, commands, cut, halt, edits, progress, &sender, &empties);
-        drop(sender);
+        let parent = lead(exchange, commands, cut, halt, edits, progress, &giver, &empties);
+        drop(giver);
         let followed = applying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // What the branch came upon is the reason why the parent could not go on.
         let followed = followed?;
@@ -482,7 +499,7 @@ fn lead(
     halt: Sequence,
     edits: Option<&Edits>,
     progress: &(dyn Fn(u64) + Sync),
-    sender: &SyncSender<Batch>,
+    giver: &Giver<Batch>,
     empties: &Receiver<Batch>,
 ) -> Result<(Exchange, u64), BranchError> {
     let mut watch = ParentWatch::default();
@@ -510,7 +527,7 @@ fn lead(
         (batch.closures, batch.fills) = (std::mem::take(&mut watch.closures), std::mem::take(&mut watch.fills));
         batch.commands = read;
         progress(last.0 - cut.0);
-        sender.send(batch).map_err(|_| BranchError::Invariant("it ended before the parent did".to_owned()))?;
+        giver.give(batch).map_err(|_| BranchError::Invariant("it ended before the parent did".to_owned()))?;
     }
     Ok((exchange, last.0 - cut.0))
 }
@@ -600,7 +617,7 @@ struct Followed {
 /// Applies what is handed over.
 fn follow(
     mut exchange: Exchange,
-    batches: &Receiver<Batch>,
+    batches: &Taker<Batch>,
     empties: &SyncSender<Batch>,
     mut watched: Option<&mut Watched>,
 ) -> Result<Followed, BranchError> {
@@ -610,7 +627,7 @@ fn follow(
     let (mut busted, mut new_fills) = (Vec::new(), Vec::new());
     let mut refused = BTreeMap::new();
     let mut watch = BranchWatch::default();
-    while let Ok(mut batch) = batches.recv() {
+    while let Some(mut batch) = batches.take() {
         let (mut closures, mut fills) = (&batch.closures[..], &batch.fills[..]);
         let mut instead = batch.instead.iter().peekable();
         for (number, (sequenced, verdict)) in (0_u32..).zip(batch.commands.iter().zip(&batch.verdicts)) {

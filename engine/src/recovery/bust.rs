@@ -15,6 +15,7 @@ use crate::{
     command::{Command, SequencedCommand},
     event::Event,
     exchange::{Busting, Exchange, KeptFill},
+    journal::{Giver, Taker, handover},
     types::{MarketId, MarketSpec, Sequence},
 };
 
@@ -56,12 +57,12 @@ pub(super) fn evaluate(
     // Who watches wants to know at which command a lock ended.
     let every = watched.is_some();
     let pass = Pass { busting, specs, busted: Vec::new(), edits, watched };
-    let (sender, batches) = sync_channel(BATCHES_WAITING);
+    let (giver, batches) = handover(BATCHES_WAITING);
     let (empty_sender, empties) = sync_channel(BATCHES_WAITING + 2);
     thread::scope(|scope| {
         let passing = scope.spawn(move || pass.over(&batches, &empty_sender));
-        let parent = lead(exchange, commands, cut, halt, edits, every, progress, &sender, &empties);
-        drop(sender);
+        let parent = lead(exchange, commands, cut, halt, edits, every, progress, &giver, &empties);
+        drop(giver);
         let passed = passing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // What the pass came upon is the reason why the parent could not go on.
         let Pass { busting, busted, .. } = passed?;
@@ -90,7 +91,7 @@ fn lead(
     edits: &Edits,
     every: bool,
     progress: &(dyn Fn(u64) + Sync),
-    sender: &SyncSender<Batch>,
+    giver: &Giver<Batch>,
     empties: &Receiver<Batch>,
 ) -> Result<(Exchange, u64), BranchError> {
     let mut events = Vec::new();
@@ -115,7 +116,7 @@ fn lead(
         }
         if batch.items.len() >= BATCH_ITEMS || is_last {
             let next = empties.try_recv().unwrap_or_default();
-            let sent = sender.send(std::mem::replace(&mut batch, next));
+            let sent = giver.give(std::mem::replace(&mut batch, next));
             sent.map_err(|_| BranchError::Invariant("it ended before the parent did".to_owned()))?;
         }
         Ok(())
@@ -162,8 +163,8 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn over(mut self, batches: &Receiver<Batch>, empties: &SyncSender<Batch>) -> Result<Self, BranchError> {
-        while let Ok(mut batch) = batches.recv() {
+    fn over(mut self, batches: &Taker<Batch>, empties: &SyncSender<Batch>) -> Result<Self, BranchError> {
+        while let Some(mut batch) = batches.take() {
             let mut begin = 0;
             for Item { command, is_refused, events_end } in &batch.items {
                 self.step(command, *is_refused, &batch.events[begin..*events_end])?;
