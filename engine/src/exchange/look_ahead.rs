@@ -6,10 +6,15 @@
 //! find, costs a little time and nothing else. While everything fits the cache it is not done at all: there it only
 //! costs (measured: a third of the speed of a small book).
 
-use super::{Exchange, Matcher, Risk, book::BookSide, ledger::Ledger, orders::Orders};
+use super::{
+    Exchange, Matcher, Risk,
+    book::BookSide,
+    ledger::Ledger,
+    orders::{NONE, Orders},
+};
 use crate::{
     command::{Command, SequencedCommand},
-    types::{AccountId, OrderId, Sequence},
+    types::{AccountId, ClientOrderId, MarketId, OrderId, Price, Sequence, Side},
 };
 
 /// How many commands ahead each link of the chain is followed.
@@ -40,7 +45,7 @@ impl Exchange {
     /// }
     /// ```
     #[inline]
-    pub fn look_ahead<'a>(&self, upcoming: impl Fn(usize) -> Option<(Sequence, &'a Command)>) {
+    pub fn look_ahead<'a>(&mut self, upcoming: impl Fn(usize) -> Option<(Sequence, &'a Command)>) {
         let ledger = &self.risk.ledger;
         if self.matcher.orders.len() > ORDERS_IN_CACHE || ledger.accounts_at_most() > ACCOUNTS_IN_CACHE {
             self.matcher.look_ahead_with(Some(ledger), upcoming);
@@ -49,7 +54,7 @@ impl Exchange {
 
     /// As [`look_ahead`](Self::look_ahead), for a batch of which the command at `index` is the next.
     #[inline]
-    pub fn look_ahead_in(&self, batch: &[SequencedCommand], index: usize) {
+    pub fn look_ahead_in(&mut self, batch: &[SequencedCommand], index: usize) {
         self.look_ahead(|distance| batch.get(index + distance).map(|later| (later.sequence, &later.command)));
     }
 }
@@ -71,7 +76,7 @@ impl Risk {
 impl Matcher {
     /// As [`Exchange::look_ahead`], for a matcher that is run apart.
     #[inline]
-    pub fn look_ahead<'a>(&self, upcoming: impl Fn(usize) -> Option<(Sequence, &'a Command)>) {
+    pub fn look_ahead<'a>(&mut self, upcoming: impl Fn(usize) -> Option<(Sequence, &'a Command)>) {
         if self.orders.len() > ORDERS_IN_CACHE {
             self.look_ahead_with(None, upcoming);
         }
@@ -79,11 +84,15 @@ impl Matcher {
 
     #[inline]
     fn look_ahead_with<'a>(
-        &self,
+        &mut self,
         ledger: Option<&Ledger>,
         upcoming: impl Fn(usize) -> Option<(Sequence, &'a Command)>,
     ) {
         if let Some((sequence, command)) = upcoming(FAR) {
+            if !self.noted.follows(sequence) {
+                // Another batch has begun.
+                (0..FAR).filter_map(&upcoming).for_each(|(sequence, command)| self.look_far(ledger, sequence, command));
+            }
             self.look_far(ledger, sequence, command);
         }
         if let Some((sequence, command)) = upcoming(MIDDLE) {
@@ -96,34 +105,66 @@ impl Matcher {
 
     /// What the command itself names, and where an order would come to rest, as far as that is in the cache.
     #[inline]
-    fn look_far(&self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) {
-        if ledger.is_some() {
-            for account in accounts_of(command).into_iter().flatten() {
-                prefetch_account(ledger, account);
+    fn look_far(&mut self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) {
+        // Most commands are one of two, and are told apart by one branch.
+        let order = if let Command::PlaceLimit { account, market, side, price, client_order_id, .. } = *command {
+            prefetch_account(ledger, account);
+            self.look_at_place(ledger, account, market, side, price, client_order_id);
+            OrderId(sequence.0)
+        } else if let Command::CancelOrder { account, order } = *command {
+            prefetch_account(ledger, account);
+            self.orders.prefetch_id(order);
+            order
+        } else {
+            self.look_at_other(ledger, sequence, command)
+        };
+        self.noted.note(sequence, order);
+    }
+
+    /// Where a limit order of this account will come to rest, or what it will trade with.
+    #[inline]
+    fn look_at_place(
+        &self,
+        ledger: Option<&Ledger>,
+        account: AccountId,
+        market: MarketId,
+        side: Side,
+        price: Price,
+        name: ClientOrderId,
+    ) {
+        self.orders.prefetch_name(account, name);
+        if self.orders.has_many_accounts() {
+            self.orders.prefetch_account(account);
+        } else {
+            self.orders.prefetch_first_of(account);
+        }
+        let Some(books) = self.market(market) else { return };
+        let opposite = books.side(side.opposite());
+        if opposite.trades_at(price) {
+            self.look_at_front(ledger, opposite);
+        } else {
+            let side = books.side(side);
+            match side.recent_level(price) {
+                Some(level) => self.orders.prefetch(level.newest()),
+                None => side.prefetch_price(price),
             }
         }
+    }
+
+    /// What a command of a rarer kind names; gives the order that it names, as [`Noted`] has it.
+    #[inline(never)]
+    fn look_at_other(&self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) -> OrderId {
+        for account in accounts_of(command).into_iter().flatten() {
+            prefetch_account(ledger, account);
+        }
         match *command {
-            Command::PlaceLimit { account, market, side, price, client_order_id, .. } => {
-                self.orders.prefetch_name(account, client_order_id);
-                if self.orders.has_many_accounts() {
-                    self.orders.prefetch_account(account);
-                } else {
-                    self.orders.prefetch_first_of(account);
-                }
-                let Some(books) = self.market(market) else { return };
-                let opposite = books.side(side.opposite());
-                if opposite.trades_at(price) {
-                    self.look_at_front(ledger, opposite);
-                } else {
-                    let side = books.side(side);
-                    match side.recent_level(price) {
-                        Some(level) => self.orders.prefetch(level.newest()),
-                        None => side.prefetch_price(price),
-                    }
-                }
+            Command::ReduceOrder { order, .. } | Command::ReplaceOrder { order, .. } => {
+                self.orders.prefetch_id(order);
+                return order;
             }
             Command::CancelByClientOrderId { account, client_order_id } => {
                 self.orders.prefetch_name(account, client_order_id);
+                return NAMED_BY_USER;
             }
             Command::PlaceMarketBuy { account, market, client_order_id, .. } => {
                 self.orders.prefetch_name(account, client_order_id);
@@ -133,8 +174,9 @@ impl Matcher {
                 self.orders.prefetch_name(account, client_order_id);
                 self.market(market).into_iter().for_each(|books| self.look_at_front(ledger, books.bids()));
             }
-            _ => self.orders.prefetch_id(named_order(sequence, command)),
+            _ => {}
         }
+        OrderId(sequence.0)
     }
 
     /// The order that an arriving one will trade with first, if the best price stays; of an empty side that which nobody reads.
@@ -179,23 +221,50 @@ impl Matcher {
     /// treated alike: which comes is all but random, and a branch on it costs more than to look for something in vain.
     #[inline]
     fn guess(&self, sequence: Sequence, command: &Command) -> u32 {
-        match *command {
-            Command::CancelByClientOrderId { account, client_order_id } => {
-                self.orders.guess_by_name(account, client_order_id)
-            }
-            _ => self.orders.guess(named_order(sequence, command)),
+        match self.noted.order(sequence) {
+            NAMED_BY_USER => match *command {
+                Command::CancelByClientOrderId { account, client_order_id } => {
+                    self.orders.guess_by_name(account, client_order_id)
+                }
+                _ => NONE,
+            },
+            order => self.orders.guess(order),
         }
     }
 }
 
-/// The id that a command names, or its own.
-#[inline]
-const fn named_order(sequence: Sequence, command: &Command) -> OrderId {
-    match *command {
-        Command::CancelOrder { order, .. }
-        | Command::ReduceOrder { order, .. }
-        | Command::ReplaceOrder { order, .. } => order,
-        _ => OrderId(sequence.0),
+/// The orders that the commands within sight name, or will place, noted when each was first met: to find out is a branch on what is all
+/// but random, so it is done once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Noted {
+    /// By sequence, modulo their number. Of a command that was not noted, those of another: then something is asked for
+    /// in vain.
+    orders: [OrderId; NOTED],
+    /// The last that was noted.
+    last: Sequence,
+}
+
+const NOTED: usize = 16;
+const _: () = assert!(NOTED.is_power_of_two() && NOTED > FAR);
+
+/// No order has this id.
+const NAMED_BY_USER: OrderId = OrderId(0);
+
+impl Noted {
+    #[inline]
+    fn follows(&self, sequence: Sequence) -> bool {
+        self.last.0 + 1 == sequence.0
+    }
+
+    #[inline]
+    fn note(&mut self, sequence: Sequence, order: OrderId) {
+        self.orders[sequence.0 as usize % NOTED] = order;
+        self.last = sequence;
+    }
+
+    #[inline]
+    fn order(&self, sequence: Sequence) -> OrderId {
+        self.orders[sequence.0 as usize % NOTED]
     }
 }
 

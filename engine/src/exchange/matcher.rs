@@ -5,6 +5,7 @@
 
 use super::{
     book::BookSide,
+    look_ahead::Noted,
     matching::{ANY_BID, Stopped, Taker, cancel_taker, match_budget, match_limit},
     mirror::Mirror,
     orders::{NONE, OPEN_ORDERS_MAX, Order, Orders, Traded},
@@ -37,6 +38,7 @@ pub struct Matcher {
     pub(super) mirror: Mirror,
     /// The orders a mass cancel is about to take; kept to be used again.
     mass_cancel: Vec<(OrderId, u32)>,
+    pub(super) noted: Noted,
 }
 
 /// A market with its two books.
@@ -84,6 +86,7 @@ impl Default for Matcher {
             orders: Orders::default(),
             mirror: Mirror::default(),
             mass_cancel: Vec::new(),
+            noted: Noted::default(),
         }
     }
 }
