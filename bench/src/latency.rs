@@ -131,7 +131,8 @@ impl Latencies {
                 let name = ladder.name;
                 self.failures.push(format!("latency, {name}: ended with {end:?}, and should with {expected:?}"));
             }
-            let blocks = if journaled { commands_per_block(place.path(), &rungs)? } else { Vec::new() };
+            let before = self.cycle.setup.len() + self.cycle.commands.len();
+            let blocks = if journaled { commands_per_block(place.path(), before, &rungs)? } else { Vec::new() };
             for (index, (mut rung, _)) in rungs.into_iter().enumerate() {
                 if let Some(&commands) = blocks.get(index) {
                     let bytes = commands * disk.command_bytes;
@@ -316,9 +317,11 @@ fn submit(gateway: &mut Gateway, command: Command, intended: Option<Timestamp>) 
     }
 }
 
-/// How many commands a block of the journal had on average during each of the rates.
-fn commands_per_block(directory: &Path, rungs: &[RungUntil]) -> Result<Vec<f64>> {
+/// How many commands a block of the journal had on average during each of the rates, the first of which came behind so many
+/// `before`: those were sent as fast as the exchange took them, and their blocks are large.
+fn commands_per_block(directory: &Path, before: usize, rungs: &[RungUntil]) -> Result<Vec<f64>> {
     let mut reader = JournalReader::open_directory(directory)?;
+    while reader.head().sequence.0 < before as u64 && reader.next().transpose()?.is_some() {}
     let mut found = Vec::new();
     for &(_, until) in rungs {
         let (mut blocks, mut commands, mut last) = (0_u32, 0_u32, reader.head().sequence);

@@ -1,8 +1,10 @@
 //! Order books alone, ours and the peers': the same commands, and what they trade held against a naive book.
 //!
 //! Ours is the matcher without risk and ledger, which the peers don't have either; it writes every event to a buffer. All
-//! hand out their trades, which are checked: number, quantity, price, maker and taker, in order.
+//! hand out their trades, which are checked: number, quantity, price, maker and taker, in order. Below all stands a ladder
+//! that does nothing but match: it is no peer, but shows how far there is to go.
 
+mod ladder;
 mod limitbook;
 mod lobster;
 mod matchcore;
@@ -55,6 +57,7 @@ impl Case {
 struct Comparison {
     flow: Flow,
     cases: Vec<Case>,
+    floor: Case,
 }
 
 /// Measures books.
@@ -79,14 +82,14 @@ impl Books {
             Err(reason) => skipped.push(reason),
         }
         flows.extend(flows::worst_cases(orders, commands));
-        let comparisons = flows.into_iter().map(|flow| Comparison { flow, cases: cases() }).collect();
+        let comparisons = flows.into_iter().map(|flow| Comparison { flow, cases: cases(), floor: floor() }).collect();
         Ok(Self { comparisons, skipped })
     }
 
     /// Measures everything once.
     pub fn round(&mut self) {
-        for Comparison { flow, cases } in &mut self.comparisons {
-            for case in cases.iter_mut().filter(|case| case.error.is_none()) {
+        for Comparison { flow, cases, floor } in &mut self.comparisons {
+            for case in cases.iter_mut().chain([floor]).filter(|case| case.error.is_none()) {
                 match (case.run)(flow) {
                     Ok(run) => case.runs.push(run),
                     Err(error) => case.error = Some(error),
@@ -147,6 +150,9 @@ impl Comparison {
         let ours = &self.cases[0];
         let mut failures = Vec::new();
         failures.extend(ours.error.as_ref().map(|error| format!("book, {}: {error}", self.flow.name)));
+        if self.floor.error.is_none() && !self.floor.is_right() {
+            failures.push(format!("book, {}: the ladder trades otherwise than the naive book", self.flow.name));
+        }
         if !ours.is_right() {
             failures.push(format!("book, {}: other trades than the naive book", self.flow.name));
         }
@@ -162,13 +168,34 @@ impl Comparison {
         for (which, lead) in [("peer", self.lead(|_| true)), ("peer that is right", self.lead(Case::is_right))] {
             conditions.extend(lead.map(|(lead, peer)| format!("{lead:.2} times the fastest {which}, {peer}")));
         }
-        let figures = self.cases.iter().map(|case| section::figure(case, ours, self.flow.timed())).collect();
+        if self.floor.error.is_none() {
+            let (share, peer) = (ours.speed() / self.floor.speed(), self.lead(|_| true));
+            let of_peer =
+                peer.map_or_else(String::new, |(lead, _)| format!(", which is {:.2} times that peer", lead / share));
+            conditions.push(format!(
+                "{share:.2} of a plain ladder without ids to look up, owners, holds and events{of_peer}"
+            ));
+        }
+        let figures =
+            self.cases.iter().chain([&self.floor]).map(|case| section::figure(case, ours, self.flow.timed())).collect();
         Section { title: format!("books, {}", self.flow.name), conditions, unit: "commands", figures }
     }
 }
 
+const fn case(
+    book: &'static str,
+    setting: &'static str,
+    run: fn(&Flow) -> Result<Run, String>,
+    known: &'static str,
+) -> Case {
+    Case { book, setting, run, known, runs: Vec::new(), error: None }
+}
+
+const fn floor() -> Case {
+    case("plain ladder", "no peer: it only matches", ladder::run, "")
+}
+
 fn cases() -> Vec<Case> {
-    let case = |book, setting, run, known| Case { book, setting, run, known, runs: Vec::new(), error: None };
     vec![
         case("reprise", "events written out", measure::<reprise::RepriseBook>, ""),
         case(
