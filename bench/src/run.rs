@@ -107,7 +107,7 @@ fn parts(settings: &Settings) -> Result<Vec<Box<dyn Measured>>> {
     }
     let excision = match settings.part {
         Part::Excision(size) => Some(size.history),
-        // As many as the claim is about.
+        // Ten million, as many as the claim is about, unless less was asked for.
         Part::Peers => Some(settings.commands as u64 * 10),
         _ => None,
     };

@@ -50,6 +50,10 @@ fn all_runs_end_alike_and_the_report_says_what_they_were() {
     ] {
         assert!(titles.contains(&title), "{title} in {titles:?}");
     }
+    let figures = sections.iter().filter(|section| section["title"] == "books, exchange-core");
+    let figures = figures.flat_map(|section| section["figures"].as_array().expect("a list of figures"));
+    let ladder = figures.filter(|figure| figure["name"] == "plain ladder").collect::<Vec<_>>();
+    assert!(matches!(&ladder[..], [ladder] if ladder["outcome"] == "right trades"), "{ladder:?}");
     for section in sections {
         assert!(section["conditions"][0].is_string() && section["unit"].is_string(), "{section}");
         for figure in section["figures"].as_array().expect("a list of figures") {

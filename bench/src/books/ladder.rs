@@ -1,7 +1,8 @@
-//! A plain price ladder, as a floor: what a book costs that does next to nothing but match.
+//! A plain price ladder, as a yardstick: what a book costs that does next to nothing but match. No bound: where prices lie far
+//! apart it looks through its bitmap word by word.
 //!
 //! An array of levels by price with a bitmap over it, a slab, intrusive queues, orders found by an array of all names that
-//! there ever are. It knows no owners, holds nothing, writes no events, checks nothing, and takes prices below a bound only.
+//! there ever are. It knows no owners, writes no events, checks nothing, and takes prices below some limit only.
 
 use anyhow::Result;
 use engine::types::{LimitType, Side};
@@ -15,17 +16,19 @@ const NONE: u32 = u32::MAX;
 
 /// Runs it, under a flow that it can take.
 pub(super) fn run(flow: &Flow) -> Result<Run, String> {
+    if flow.commands.iter().any(|command| matches!(command, BookCommand::Replace { .. })) {
+        return Err("cannot give an order another price".to_owned());
+    }
     let fits = |command: &BookCommand| match *command {
         BookCommand::Place { limit_type, price, .. } => {
-            limit_type == LimitType::ImmediateOrCancel || price < PRICES as u64
+            price > 0 && (limit_type == LimitType::ImmediateOrCancel || price < PRICES as u64)
         }
-        BookCommand::Replace { .. } => false,
-        BookCommand::Cancel { .. } | BookCommand::Reduce { .. } => true,
+        _ => true,
     };
     if flow.commands.iter().all(fits) {
         measure::<Ladder>(flow)
     } else {
-        Err("takes no such prices, or no replacements".to_owned())
+        Err(format!("has room for prices below {PRICES} only"))
     }
 }
 
@@ -178,7 +181,8 @@ impl Book for Ladder {
         for command in commands {
             match *command {
                 BookCommand::Place { side, limit_type, price, quantity, .. } => {
-                    let price = price.min(PRICES as u64 - 1) as u32;
+                    // One that rests is below; of another this is as good as any above.
+                    let price = price.min(PRICES as u64) as u32;
                     self.place(side, limit_type, price, quantity, trades);
                 }
                 BookCommand::Cancel { order } => match self.slots[order as usize] {

@@ -2,7 +2,7 @@
 //!
 //! Ours is the matcher without risk and ledger, which the peers don't have either; it writes every event to a buffer. All
 //! hand out their trades, which are checked: number, quantity, price, maker and taker, in order. Below all stands a ladder
-//! that does nothing but match: it is no peer, but shows how far there is to go.
+//! that does nothing but match, under the flows that it can take: no peer, but a yardstick.
 
 mod ladder;
 mod limitbook;
@@ -169,12 +169,12 @@ impl Comparison {
             conditions.extend(lead.map(|(lead, peer)| format!("{lead:.2} times the fastest {which}, {peer}")));
         }
         if self.floor.error.is_none() {
-            let (share, peer) = (ours.speed() / self.floor.speed(), self.lead(|_| true));
-            let of_peer =
-                peer.map_or_else(String::new, |(lead, _)| format!(", which is {:.2} times that peer", lead / share));
-            conditions.push(format!(
-                "{share:.2} of a plain ladder without ids to look up, owners, holds and events{of_peer}"
-            ));
+            let of_peer = self.lead(|_| true).map_or_else(String::new, |(_, peer)| {
+                let speed = self.cases.iter().find(|case| case.book == peer).map_or(0.0, Case::speed);
+                format!(", which is {:.2} times {peer}", self.floor.speed() / speed)
+            });
+            let share = ours.speed() / self.floor.speed();
+            conditions.push(format!("{share:.2} of a plain ladder without ids to look up, owners and events{of_peer}"));
         }
         let figures =
             self.cases.iter().chain([&self.floor]).map(|case| section::figure(case, ours, self.flow.timed())).collect();

@@ -31,7 +31,7 @@ impl Exchange {
     /// Prepares the processor for the commands that will be applied next; to be called before each one is. `upcoming`
     /// tells the command that comes so many places later (0 is the next one), as far as it is there to be seen.
     ///
-    /// Changes nothing, and can be left out: an exchange that has outgrown the cache is then slower by half.
+    /// Changes no result, and can be left out: an exchange that has outgrown the cache is then slower by half.
     ///
     /// ```
     /// # use engine::{command::{Command, SequencedCommand}, event::NoEvents, exchange::Exchange, types::*};
@@ -89,10 +89,6 @@ impl Matcher {
         upcoming: impl Fn(usize) -> Option<(Sequence, &'a Command)>,
     ) {
         if let Some((sequence, command)) = upcoming(FAR) {
-            if !self.noted.follows(sequence) {
-                // Another batch has begun.
-                (0..FAR).filter_map(&upcoming).for_each(|(sequence, command)| self.look_far(ledger, sequence, command));
-            }
             self.look_far(ledger, sequence, command);
         }
         if let Some((sequence, command)) = upcoming(MIDDLE) {
@@ -106,7 +102,7 @@ impl Matcher {
     /// What the command itself names, and where an order would come to rest, as far as that is in the cache.
     #[inline]
     fn look_far(&mut self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) {
-        // Most commands are one of two, and are told apart by one branch.
+        // The two kinds that books get most are told apart by one branch.
         let order = if let Command::PlaceLimit { account, market, side, price, client_order_id, .. } = *command {
             prefetch_account(ledger, account);
             self.look_at_place(ledger, account, market, side, price, client_order_id);
@@ -151,20 +147,16 @@ impl Matcher {
         }
     }
 
-    /// What a command of a rarer kind names; gives the order that it names, as [`Noted`] has it.
+    /// What a command of another kind names; gives the order that it names, as [`Noted`] has it.
     #[inline(never)]
     fn look_at_other(&self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) -> OrderId {
         for account in accounts_of(command).into_iter().flatten() {
             prefetch_account(ledger, account);
         }
         match *command {
-            Command::ReduceOrder { order, .. } | Command::ReplaceOrder { order, .. } => {
-                self.orders.prefetch_id(order);
-                return order;
-            }
+            Command::ReduceOrder { order, .. } | Command::ReplaceOrder { order, .. } => self.orders.prefetch_id(order),
             Command::CancelByClientOrderId { account, client_order_id } => {
                 self.orders.prefetch_name(account, client_order_id);
-                return NAMED_BY_USER;
             }
             Command::PlaceMarketBuy { account, market, client_order_id, .. } => {
                 self.orders.prefetch_name(account, client_order_id);
@@ -176,7 +168,7 @@ impl Matcher {
             }
             _ => {}
         }
-        OrderId(sequence.0)
+        named_order(sequence, command)
     }
 
     /// The order that an arriving one will trade with first, if the best price stays; of an empty side that which nobody reads.
@@ -221,27 +213,27 @@ impl Matcher {
     /// treated alike: which comes is all but random, and a branch on it costs more than to look for something in vain.
     #[inline]
     fn guess(&self, sequence: Sequence, command: &Command) -> u32 {
-        match self.noted.order(sequence) {
-            NAMED_BY_USER => match *command {
-                Command::CancelByClientOrderId { account, client_order_id } => {
-                    self.orders.guess_by_name(account, client_order_id)
-                }
-                _ => NONE,
-            },
-            order => self.orders.guess(order),
+        let order = self.noted.order(sequence).unwrap_or_else(|| named_order(sequence, command));
+        if order == NAMED_BY_USER { self.guess_by_name(command) } else { self.orders.guess(order) }
+    }
+
+    #[inline(never)]
+    fn guess_by_name(&self, command: &Command) -> u32 {
+        match *command {
+            Command::CancelByClientOrderId { account, client_order_id } => {
+                self.orders.guess_by_name(account, client_order_id)
+            }
+            _ => NONE,
         }
     }
 }
 
-/// The orders that the commands within sight name, or will place, noted when each was first met: to find out is a branch on what is all
-/// but random, so it is done once.
+/// The orders that the commands within sight name, or will place, noted when each was first met: to find out is a branch
+/// on what is all but random, so it is done once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Noted {
-    /// By sequence, modulo their number. Of a command that was not noted, those of another: then something is asked for
-    /// in vain.
-    orders: [OrderId; NOTED],
-    /// The last that was noted.
-    last: Sequence,
+    /// By sequence, modulo their number; each with the sequence that it was noted for.
+    orders: [(Sequence, OrderId); NOTED],
 }
 
 const NOTED: usize = 16;
@@ -252,19 +244,27 @@ const NAMED_BY_USER: OrderId = OrderId(0);
 
 impl Noted {
     #[inline]
-    fn follows(&self, sequence: Sequence) -> bool {
-        self.last.0 + 1 == sequence.0
-    }
-
-    #[inline]
     fn note(&mut self, sequence: Sequence, order: OrderId) {
-        self.orders[sequence.0 as usize % NOTED] = order;
-        self.last = sequence;
+        self.orders[sequence.0 as usize % NOTED] = (sequence, order);
     }
 
+    /// What was noted for this command, if it came into sight so early: not in a short batch, nor at the beginning of one.
     #[inline]
-    fn order(&self, sequence: Sequence) -> OrderId {
-        self.orders[sequence.0 as usize % NOTED]
+    fn order(&self, sequence: Sequence) -> Option<OrderId> {
+        let (noted, order) = self.orders[sequence.0 as usize % NOTED];
+        (noted == sequence).then_some(order)
+    }
+}
+
+/// The id that a command names, or its own; [`NAMED_BY_USER`] if it names an order otherwise.
+#[inline(never)]
+const fn named_order(sequence: Sequence, command: &Command) -> OrderId {
+    match *command {
+        Command::CancelOrder { order, .. }
+        | Command::ReduceOrder { order, .. }
+        | Command::ReplaceOrder { order, .. } => order,
+        Command::CancelByClientOrderId { .. } => NAMED_BY_USER,
+        _ => OrderId(sequence.0),
     }
 }
 

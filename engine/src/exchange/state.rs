@@ -287,7 +287,7 @@ impl Exchange {
     }
 
     /// Of [`check_invariants`](Self::check_invariants), what concerns the balances and what is held of them; books that are
-    /// wrong may make it fail otherwise than they do themselves.
+    /// wrong may make it fail otherwise than they do themselves, or panic.
     pub(crate) fn check_needs(&self) -> Result<(), String> {
         let (mut needs, orders) = (Needs::of(&self.risk), self.matcher.orders());
         let mut left = orders.len();

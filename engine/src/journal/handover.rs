@@ -23,13 +23,15 @@ struct Shared<T> {
     queue: Mutex<Queue<T>>,
     /// There is a batch, or there will be none.
     filled: Condvar,
-    /// Half of the places are free, or no batch is wanted.
+    /// At least half of the places are free, or no batch is wanted.
     drained: Condvar,
 }
 
 #[derive(Debug)]
 struct Queue<T> {
     batches: VecDeque<T>,
+    /// Whether the giver waits for room.
+    giver_sleeps: bool,
     /// Whether both ends are there.
     joined: bool,
 }
@@ -37,18 +39,20 @@ struct Queue<T> {
 /// A queue of so many places, at least one.
 pub(crate) fn handover<T>(capacity: usize) -> (Giver<T>, Taker<T>) {
     assert!(capacity > 0, "a batch needs a place");
-    let queue = Mutex::new(Queue { batches: VecDeque::with_capacity(capacity), joined: true });
+    let queue = Mutex::new(Queue { batches: VecDeque::with_capacity(capacity), giver_sleeps: false, joined: true });
     let shared = Arc::new(Shared { capacity, queue, filled: Condvar::new(), drained: Condvar::new() });
     (Giver(Arc::clone(&shared)), Taker(shared))
 }
 
 impl<T> Giver<T> {
     /// Hands over a batch, when there is room.
-    pub(crate) fn give(&self, batch: T) -> Result<(), NotWanted> {
+    pub(crate) fn give(&mut self, batch: T) -> Result<(), NotWanted> {
         let Shared { capacity, queue, filled, drained } = &*self.0;
         let mut queue = queue.lock();
         if queue.batches.len() == *capacity {
+            queue.giver_sleeps = true;
             drained.wait_while(&mut queue, |queue| queue.joined && queue.batches.len() > capacity / 2);
+            queue.giver_sleeps = false;
         }
         if !queue.joined {
             return Err(NotWanted);
@@ -62,12 +66,12 @@ impl<T> Giver<T> {
 
 impl<T> Taker<T> {
     /// The next batch, when there is one; `None` when there will be none.
-    pub(crate) fn take(&self) -> Option<T> {
+    pub(crate) fn take(&mut self) -> Option<T> {
         let Shared { capacity, queue, filled, drained } = &*self.0;
         let mut queue = queue.lock();
         filled.wait_while(&mut queue, |queue| queue.joined && queue.batches.is_empty());
         let batch = queue.batches.pop_front();
-        let may_go_on = queue.batches.len() == capacity / 2;
+        let may_go_on = queue.giver_sleeps && queue.batches.len() <= capacity / 2;
         drop(queue);
         if may_go_on {
             drained.notify_one();
@@ -77,8 +81,9 @@ impl<T> Taker<T> {
 }
 
 impl<T> Shared<T> {
-    fn part(&self) {
-        self.queue.lock().joined = false;
+    /// One of the two goes.
+    fn part(&self, queue: &mut Queue<T>) {
+        queue.joined = false;
         self.filled.notify_one();
         self.drained.notify_one();
     }
@@ -86,13 +91,18 @@ impl<T> Shared<T> {
 
 impl<T> Drop for Giver<T> {
     fn drop(&mut self) {
-        self.0.part();
+        self.0.part(&mut self.0.queue.lock());
     }
 }
 
 impl<T> Drop for Taker<T> {
     fn drop(&mut self) {
-        self.0.part();
+        let mut queue = self.0.queue.lock();
+        self.0.part(&mut queue);
+        let unwanted = std::mem::take(&mut queue.batches);
+        // What a batch does when it is dropped is its own affair.
+        drop(queue);
+        drop(unwanted);
     }
 }
 
@@ -102,10 +112,18 @@ mod tests {
 
     use super::*;
 
+    /// Waits until the giver has found the queue full.
+    fn await_sleeping(taker: &Taker<i32>) {
+        let sleeps = |queue: &Queue<i32>| queue.giver_sleeps && queue.batches.len() == taker.0.capacity;
+        while !sleeps(&taker.0.queue.lock()) {
+            thread::yield_now();
+        }
+    }
+
     #[test]
     fn batches_come_in_order_and_then_none() {
         for capacity in [1, 2, 3, 16] {
-            let (giver, taker) = handover(capacity);
+            let (mut giver, mut taker) = handover(capacity);
             let giving = thread::spawn(move || (0..1_000).try_for_each(|batch| giver.give(batch)));
             let taken: Vec<i32> = std::iter::from_fn(|| taker.take()).collect();
             assert_eq!(giving.join().unwrap(), Ok(()));
@@ -114,11 +132,34 @@ mod tests {
     }
 
     #[test]
-    fn who_gives_what_nobody_takes_is_told() {
-        let (giver, taker) = handover(2);
-        let giving = thread::spawn(move || (0..).map(|batch: u32| giver.give(batch)).find(Result::is_err));
+    fn a_giver_sleeps_until_half_is_taken() {
+        let (mut giver, mut taker) = handover(4);
+        let giving = thread::spawn(move || (0..9).try_for_each(|batch| giver.give(batch)));
+        await_sleeping(&taker);
         assert_eq!(taker.take(), Some(0));
+        let queue = taker.0.queue.lock();
+        // It has a place, and may not have it yet, whatever wakes it.
+        assert_eq!((queue.giver_sleeps, queue.batches.len()), (true, 3));
+        drop(queue);
+        assert_eq!(taker.take(), Some(1));
+        await_sleeping(&taker);
+        assert_eq!(taker.0.queue.lock().batches, [2, 3, 4, 5]);
+        assert!(std::iter::from_fn(|| taker.take()).eq(2..9));
+        assert_eq!(giving.join().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn who_sleeps_is_woken_when_the_other_goes() {
+        let (mut giver, taker) = handover(2);
+        let giving = thread::spawn(move || (0..).map(|batch| giver.give(batch)).position(|given| given.is_err()));
+        await_sleeping(&taker);
         drop(taker);
-        assert_eq!(giving.join().unwrap(), Some(Err(NotWanted)));
+        assert_eq!(giving.join().unwrap(), Some(2));
+
+        let (giver, mut taker) = handover::<i32>(2);
+        let taking = thread::spawn(move || taker.take());
+        thread::yield_now();
+        drop(giver);
+        assert_eq!(taking.join().unwrap(), None);
     }
 }

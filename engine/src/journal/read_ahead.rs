@@ -90,7 +90,7 @@ impl<R: ReadCommands + Send + 'static> ReadAhead<R> {
     /// When no thread can be started.
     pub fn start(reader: R) -> io::Result<Self> {
         let (giver, batches) = handover(BATCHES_WAITING);
-        let thread = thread::Builder::new().name("read-ahead".to_owned()).spawn(move || read(reader, &giver))?;
+        let thread = thread::Builder::new().name("read-ahead".to_owned()).spawn(move || read(reader, giver))?;
         Ok(Self { batches: Some(batches), thread: Some(thread) })
     }
 
@@ -99,7 +99,7 @@ impl<R: ReadCommands + Send + 'static> ReadAhead<R> {
     /// # Errors
     /// What the reader came upon, behind all commands before it.
     pub fn next_batch(&mut self) -> Result<Option<CommandBatch>, OpenError> {
-        self.batches.as_ref().and_then(Taker::take).transpose()
+        self.batches.as_mut().and_then(Taker::take).transpose()
     }
 
     /// The reader back, which stands where the last batch ended if all were taken.
@@ -125,7 +125,7 @@ impl<R> Drop for ReadAhead<R> {
     }
 }
 
-fn read<R: ReadCommands>(mut reader: R, batches: &Giver<Result<CommandBatch, OpenError>>) -> R {
+fn read<R: ReadCommands>(mut reader: R, mut batches: Giver<Result<CommandBatch, OpenError>>) -> R {
     let (home, empties) = sync_channel(BATCHES_WAITING + 4);
     loop {
         let mut commands = empties.try_recv().unwrap_or_else(|_| Vec::with_capacity(BATCH_COMMANDS));

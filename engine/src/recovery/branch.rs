@@ -300,6 +300,7 @@ pub(super) fn evaluate_watching(
     } else if cut >= halt {
         return Err(BranchError::CutNotBeforeHalt { cut, halt });
     }
+    // Both at once: that what would be changed is too old is seldom, and then the past was read in vain.
     let (start, behind) = thread::scope(|scope| {
         let start = scope.spawn(|| history.epoch_start());
         let behind = history.behind(cut);
@@ -467,11 +468,11 @@ fn in_lock_step(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Branch, BranchError> {
     let branch = exchange.clone();
-    let (giver, batches) = handover(BATCHES_WAITING);
+    let (mut giver, mut batches) = handover(BATCHES_WAITING);
     let (empty_sender, empties) = sync_channel(BATCHES_WAITING + 2);
     thread::scope(|scope| {
-        let applying = scope.spawn(move || follow(branch, &batches, &empty_sender, watched));
-        let parent = lead(exchange, commands, cut, halt, edits, progress, &giver, &empties);
+        let applying = scope.spawn(move || follow(branch, &mut batches, &empty_sender, watched));
+        let parent = lead(exchange, commands, cut, halt, edits, progress, &mut giver, &empties);
         drop(giver);
         let followed = applying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // What the branch came upon is the reason why the parent could not go on.
@@ -499,7 +500,7 @@ fn lead(
     halt: Sequence,
     edits: Option<&Edits>,
     progress: &(dyn Fn(u64) + Sync),
-    giver: &Giver<Batch>,
+    giver: &mut Giver<Batch>,
     empties: &Receiver<Batch>,
 ) -> Result<(Exchange, u64), BranchError> {
     let mut watch = ParentWatch::default();
@@ -617,7 +618,7 @@ struct Followed {
 /// Applies what is handed over.
 fn follow(
     mut exchange: Exchange,
-    batches: &Taker<Batch>,
+    batches: &mut Taker<Batch>,
     empties: &SyncSender<Batch>,
     mut watched: Option<&mut Watched>,
 ) -> Result<Followed, BranchError> {

@@ -57,11 +57,11 @@ pub(super) fn evaluate(
     // Who watches wants to know at which command a lock ended.
     let every = watched.is_some();
     let pass = Pass { busting, specs, busted: Vec::new(), edits, watched };
-    let (giver, batches) = handover(BATCHES_WAITING);
+    let (mut giver, mut batches) = handover(BATCHES_WAITING);
     let (empty_sender, empties) = sync_channel(BATCHES_WAITING + 2);
     thread::scope(|scope| {
-        let passing = scope.spawn(move || pass.over(&batches, &empty_sender));
-        let parent = lead(exchange, commands, cut, halt, edits, every, progress, &giver, &empties);
+        let passing = scope.spawn(move || pass.over(&mut batches, &empty_sender));
+        let parent = lead(exchange, commands, cut, halt, edits, every, progress, &mut giver, &empties);
         drop(giver);
         let passed = passing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // What the pass came upon is the reason why the parent could not go on.
@@ -91,7 +91,7 @@ fn lead(
     edits: &Edits,
     every: bool,
     progress: &(dyn Fn(u64) + Sync),
-    giver: &Giver<Batch>,
+    giver: &mut Giver<Batch>,
     empties: &Receiver<Batch>,
 ) -> Result<(Exchange, u64), BranchError> {
     let mut events = Vec::new();
@@ -163,7 +163,7 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn over(mut self, batches: &Taker<Batch>, empties: &SyncSender<Batch>) -> Result<Self, BranchError> {
+    fn over(mut self, batches: &mut Taker<Batch>, empties: &SyncSender<Batch>) -> Result<Self, BranchError> {
         while let Some(mut batch) = batches.take() {
             let mut begin = 0;
             for Item { command, is_refused, events_end } in &batch.items {

@@ -1,0 +1,120 @@
+//! Looking ahead in batches of any length changes nothing that comes out, and leaves the same state.
+
+use engine::{
+    command::{Command, SequencedCommand},
+    event::Event,
+    exchange::Exchange,
+    types::{
+        AccountId, Amount, AssetId, Cause, ClientOrderId, ExternalId, FeeRate, LimitType, MarketId, OrderId, Price,
+        Quantity, Sequence, Side, Timestamp,
+    },
+};
+
+/// Apart, so that there are as many accounts as make an exchange look ahead.
+const ACCOUNTS_APART: u64 = 64;
+const ACCOUNTS: u64 = 300;
+const COMMANDS: u64 = 40_000;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+fn account(number: u64) -> AccountId {
+    AccountId((number * ACCOUNTS_APART) as u32 + 1)
+}
+
+fn setup() -> Vec<Command> {
+    let asset = |asset: u16| AssetId(asset);
+    let symbol = |number: u16| format!("A{number}").parse().expect("a symbol");
+    let mut commands: Vec<_> =
+        (0..3).map(|number| Command::AddAsset { asset: asset(number), symbol: symbol(number), scale: 0 }).collect();
+    commands.extend((0..2).map(|market| Command::AddMarket {
+        market: MarketId(market),
+        base: asset(market + 1),
+        quote: asset(0),
+        lot_size: Amount(1),
+        tick_value: Amount(1),
+        maker_rate: FeeRate(10),
+        taker_rate: FeeRate(20),
+    }));
+    for number in 0..ACCOUNTS {
+        commands.push(Command::CreateAccount { account: account(number) });
+        commands.extend((0..3).map(|asset| Command::Deposit {
+            account: account(number),
+            asset: AssetId(asset),
+            amount: Amount(1_000_000_000),
+            external_id: ExternalId::from_u128(number.into()),
+        }));
+    }
+    commands
+}
+
+/// A command of any kind that looking ahead treats for itself; `next` is its sequence.
+fn command(random: &mut Random, next: u64) -> Command {
+    let account = account(random.below(ACCOUNTS));
+    let (market, side) = (MarketId(random.below(2) as u16), [Side::Buy, Side::Sell][random.below(2) as usize]);
+    let client_order_id = ClientOrderId(random.below(2) * random.below(50));
+    let order = OrderId(next - random.below(next.min(1_000)));
+    let (price, quantity) = (Price(1_000 + random.below(200)), Quantity(1 + random.below(20)));
+    let limit_type = [LimitType::GoodTillCancel, LimitType::ImmediateOrCancel][usize::from(random.below(8) == 0)];
+    match random.below(16) {
+        0..8 => Command::PlaceLimit { account, market, side, limit_type, price, quantity, client_order_id },
+        8..11 => Command::CancelOrder { account, order },
+        11 => Command::CancelByClientOrderId { account, client_order_id },
+        12 => Command::ReduceOrder { account, order, quantity },
+        13 => Command::ReplaceOrder { account, market, side, order, price, quantity },
+        14 => Command::PlaceMarketSell { account, market, quantity, client_order_id },
+        _ => Command::PlaceMarketBuy { account, market, budget: Amount(quantity.0 * 1_000), client_order_id },
+    }
+}
+
+#[test]
+fn looking_ahead_changes_nothing() {
+    let mut random = Random(7);
+    let mut commands = setup();
+    while (commands.len() as u64) < COMMANDS {
+        let next = commands.len() as u64 + 1;
+        let mut command = command(&mut random, next);
+        // Whose the order is must fit, or nothing is found.
+        if let Command::CancelOrder { account, order }
+        | Command::ReduceOrder { account, order, .. }
+        | Command::ReplaceOrder { account, order, .. } = &mut command
+            && let Some(&Command::PlaceLimit { account: owner, .. }) = commands.get(order.0 as usize - 1)
+        {
+            *account = owner;
+        }
+        commands.push(command);
+    }
+    let commands: Vec<_> = (1..)
+        .map(Sequence)
+        .zip(commands)
+        .map(|(sequence, command)| SequencedCommand { sequence, time: Timestamp(0), cause: Cause::session(1), command })
+        .collect();
+    let apply = |exchange: &mut Exchange, next: &SequencedCommand| {
+        let mut events: Vec<Event> = Vec::new();
+        exchange.apply(next.sequence, next.time, &next.command, &mut events);
+        events
+    };
+    let mut plain = Exchange::new();
+    let expected: Vec<_> = commands.iter().map(|command| apply(&mut plain, command)).collect();
+    let closed = |events: &[Event]| events.iter().any(|event| matches!(event, Event::OrderCancelled { .. }));
+    let cancelled = expected.iter().filter(|events| closed(events)).count();
+    assert!(cancelled > 4_000, "{cancelled} orders are found and cancelled");
+
+    for length in [1, 4, 5, 8, 9, 12, 13, 14, 17, 64, commands.len()] {
+        let (mut exchange, mut expected) = (Exchange::new(), expected.iter());
+        for batch in commands.chunks(length) {
+            for (index, command) in batch.iter().enumerate() {
+                exchange.look_ahead_in(batch, index);
+                let events = apply(&mut exchange, command);
+                assert_eq!(Some(&events), expected.next(), "batches of {length}, {command:?}");
+            }
+        }
+        assert_eq!(exchange.state_hash(), plain.state_hash(), "batches of {length}");
+    }
+}
