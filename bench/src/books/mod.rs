@@ -57,6 +57,7 @@ impl Case {
 struct Comparison {
     flow: Flow,
     cases: Vec<Case>,
+    /// The plain ladder: it enters no lead and no ratio.
     floor: Case,
 }
 

@@ -854,7 +854,7 @@ mod tests {
             first: impl FnOnce() -> First + Send,
             second: impl FnOnce() -> Second + Send,
         ) -> (First, Second) {
-            (first(), second())
+            InTurn.both(first, second)
         }
     }
 
