@@ -285,6 +285,30 @@ impl<T: Copy> Claim<'_, T> {
         self.written += 1;
     }
 
+    /// Writes as many of the first items as are left of the claim, and returns how many those were.
+    ///
+    /// ```
+    /// let mut builder = ringbuf::broadcast::Builder::new(4);
+    /// builder.consumer(&[]);
+    /// let (mut producer, mut consumers) = builder.build()?;
+    /// let mut claim = producer.claim(3)?;
+    /// assert_eq!(claim.push_slice(&[1, 2]), 2);
+    /// assert_eq!(claim.push_slice(&[3, 4]), 1);
+    /// claim.publish();
+    /// let mut sum = 0;
+    /// consumers[0].for_each(4, |item| sum += item);
+    /// assert_eq!(sum, 6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn push_slice(&mut self, items: &[T]) -> usize {
+        let count = self.remaining().min(items.len());
+        // SAFETY: as in `push`, for each of these slots; `room` is at most the ring's capacity.
+        unsafe { self.producer.ring.slots.write_slice(self.position(), &items[..count]) };
+        self.written += count;
+        count
+    }
+
     /// Returns the position that the next item written will have.
     #[inline]
     pub fn position(&self) -> u64 {
@@ -367,12 +391,10 @@ impl<T: Copy> Consumer<T> {
     ///
     /// If `handle` panics, nothing is released.
     #[inline]
-    pub fn for_each(&mut self, max: usize, mut handle: impl FnMut(&T)) -> usize {
+    pub fn for_each(&mut self, max: usize, handle: impl FnMut(&T)) -> usize {
         let count = self.available(max);
-        for offset in 0..count as u64 {
-            // SAFETY: as in `get`; `count` items can be read, and none is released before the loop ends.
-            handle(unsafe { self.ring.slots.get(self.position.wrapping_add(offset)) });
-        }
+        // SAFETY: as in `get`; `count` items can be read, and none is released before all were handled.
+        unsafe { self.ring.slots.get_each(self.position, count, handle) };
         self.advance(count as u64);
         count
     }

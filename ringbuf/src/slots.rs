@@ -104,10 +104,9 @@ impl<T> Slots<T> {
     where
         T: Copy,
     {
-        debug_assert!(items.len() <= self.capacity());
-        let start = self.index(position);
-        let (before_wrap, after_wrap) = items.split_at(items.len().min(self.capacity() - start));
-        for (cells, items) in [(&self.cells[start..], before_wrap), (&self.cells[..], after_wrap)] {
+        let [before_wrap, after_wrap] = self.run(position, items.len());
+        let (first, second) = items.split_at(before_wrap.len());
+        for (cells, items) in [(before_wrap, first), (after_wrap, second)] {
             for (cell, item) in cells.iter().zip(items) {
                 // SAFETY: as in `write`, for this slot.
                 cell.with_mut(|slot| unsafe { slot.cast::<T>().write(*item) });
@@ -140,6 +139,44 @@ impl<T> Slots<T> {
         self.cell(position).with(|slot| unsafe { (*slot).assume_init_ref() })
     }
 
+    /// Moves the items out of `count` slots from a position on, in order. If `take` panics, the items behind stay.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Slots::read`], for each of the slots that is come to; there must be no more than the ring has.
+    #[inline]
+    pub(crate) unsafe fn read_each(&self, position: u64, count: usize, mut take: impl FnMut(T)) {
+        for cells in self.run(position, count) {
+            for cell in cells {
+                // SAFETY: as in `read`, for this slot.
+                take(cell.with(|slot| unsafe { slot.cast::<T>().read() }));
+            }
+        }
+    }
+
+    /// Borrows the items in `count` slots from a position on, one after the other.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Slots::get`], for each of the slots; there must be no more than the ring has.
+    #[inline]
+    pub(crate) unsafe fn get_each(&self, position: u64, count: usize, mut look: impl FnMut(&T)) {
+        for cells in self.run(position, count) {
+            for cell in cells {
+                // SAFETY: as in `get`, for this slot.
+                look(cell.with(|slot| unsafe { (*slot).assume_init_ref() }));
+            }
+        }
+    }
+
+    /// The slots of `count` positions, at most as many as there are, where they lie: before the wrap and behind it.
+    #[inline]
+    fn run(&self, position: u64, count: usize) -> [&[Slot<T>]; 2] {
+        let (behind, from) = self.cells.split_at(self.index(position));
+        let before_wrap = count.min(from.len());
+        [&from[..before_wrap], &behind[..count - before_wrap]]
+    }
+
     #[inline]
     fn index(&self, position: u64) -> usize {
         position as usize & self.cells.len().wrapping_sub(1)
@@ -169,13 +206,17 @@ mod tests {
     }
 
     #[test]
-    fn slices_wrap() {
+    fn runs_wrap() {
         let slots = Slots::new(4).unwrap();
-        // SAFETY: one thread; four positions of four slots are written before they are read.
-        let read: Vec<u32> = unsafe {
+        let (mut seen, mut read) = (Vec::new(), Vec::new());
+        // SAFETY: one thread; four positions of four slots are written before they are looked at and read.
+        let one_by_one: Vec<u32> = unsafe {
             slots.write_slice(6, &[1, 2, 3, 4]);
+            slots.get_each(6, 4, |item| seen.push(*item));
+            slots.read_each(7, 2, |item| read.push(item));
             (6..10).map(|position| slots.read(position)).collect()
         };
-        assert_eq!(read, [1, 2, 3, 4]);
+        assert_eq!(one_by_one, [1, 2, 3, 4]);
+        assert_eq!((seen, read), (one_by_one, vec![2, 3]));
     }
 }

@@ -356,17 +356,17 @@ impl<T> Consumer<T> {
     /// are gone and the others stay in the ring, which remains usable.
     #[inline]
     pub fn drain(&mut self, max: usize, mut handle: impl FnMut(T)) -> usize {
-        let available = self.available(max) as u64;
+        let available = self.available(max);
         let mut taken = ReleaseOnDrop { consumer: self, count: 0 };
-        while taken.count < available {
-            let consumer = &*taken.consumer;
-            // SAFETY: `count` is below `available`, so the item is published and the consumer's alone. It
-            // is counted as taken before anything can panic, so it is moved out once.
-            let item = unsafe { consumer.ring.slots.read(consumer.head.wrapping_add(taken.count)) };
-            taken.count += 1;
+        let ReleaseOnDrop { consumer, count } = &mut taken;
+        let handle = |item| {
+            *count += 1;
             handle(item);
-        }
-        available as usize
+        };
+        // SAFETY: these items are published and the consumer's alone. Each is counted as taken before anything can panic,
+        // so it is moved out once.
+        unsafe { consumer.ring.slots.read_each(consumer.head, available, handle) };
+        available
     }
 
     /// Returns how many items the ring holds at most.

@@ -47,8 +47,7 @@ fn ours<T: Item, const BATCHED: usize, const CONSUMERS: usize>(items: u64) -> Tr
 #[inline]
 pub(super) fn publish<T: Item>(producer: &mut Producer<T>, batch: &[T]) -> usize {
     let Ok(mut claim) = producer.claim(batch.len()) else { return 0 };
-    let room = claim.remaining();
-    batch[..room].iter().for_each(|item| claim.push(*item));
+    claim.push_slice(batch);
     claim.publish()
 }
 
