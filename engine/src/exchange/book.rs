@@ -114,12 +114,10 @@ impl BookSide {
         self.by_price.prefetch(price);
     }
 
-    /// Asks for where a price is looked up, unless all prices are in the cache.
+    /// Asks for where a level's removal at this price is noted.
     #[inline]
-    pub(super) fn prefetch_price_if_large(&self, price: Price) {
-        if self.by_price.is_large() {
-            self.by_price.prefetch(price);
-        }
+    pub(super) fn prefetch_removal(&self, price: Price) {
+        self.by_price.prefetch_removal(price);
     }
 
     /// The level in this place, in use or not.

@@ -181,17 +181,30 @@ impl Ledger {
         record.exists().then_some(record)
     }
 
-    /// Where an account is, or would be.
-    #[inline]
-    pub(super) fn account_place(&self, account: AccountId) -> Option<&Account> {
-        self.records.try_get(self.record_of(account)?)
-    }
-
     /// The number of the account's record, if its page is there.
     #[inline]
     pub(super) fn record_of(&self, account: AccountId) -> Option<u32> {
         let page = *self.pages.get((account.0 >> PAGE_BITS) as usize)?;
         (page != NONE).then_some(page << PAGE_BITS | account.0 & (PAGE_ACCOUNTS - 1))
+    }
+
+    /// Asks for an account's record, and gives its number, if its page is there.
+    #[inline]
+    pub(super) fn prefetch_account(&self, account: AccountId) -> Option<u32> {
+        let record = self.record_of(account)?;
+        ringbuf::prefetch_write(self.records.try_get(record)?);
+        Some(record)
+    }
+
+    /// Asks for the balances that an account, whose record is in the cache, has outside it.
+    #[inline]
+    pub(super) fn prefetch_chunk(&self, record: u32) {
+        let Some(record) = self.records.try_get(record) else { return };
+        if usize::from(record.entries) > INLINE {
+            let range = record.chunk_range();
+            ringbuf::prefetch_slice_index(&self.arena, range.start);
+            ringbuf::prefetch_slice_index(&self.arena, range.end - 1);
+        }
     }
 
     /// How many accounts there is room for without another page.

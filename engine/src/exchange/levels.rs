@@ -108,9 +108,19 @@ impl PriceLevels {
         }
     }
 
+    /// Asks for what a level's removal at `price` changes, if its leaf was touched lately, or looking for it pays.
+    #[inline]
+    pub(super) fn prefetch_removal(&self, price: Price) {
+        match self.recent_leaf(price) {
+            Some(leaf) => ringbuf::prefetch_write(&self.nodes[leaf as usize].bitmap),
+            None if self.is_large() => self.prefetch(price),
+            None => {}
+        }
+    }
+
     /// Whether there are so many nodes that they no longer stay in a core's own cache.
     #[inline]
-    pub(super) const fn is_large(&self) -> bool {
+    const fn is_large(&self) -> bool {
         self.nodes.len() > NODES_IN_CACHE
     }
 

@@ -67,7 +67,7 @@ impl Risk {
             && let Some((_, command)) = upcoming(NEAR)
         {
             for account in accounts_of(command).into_iter().flatten() {
-                prefetch_account(Some(&self.ledger), account);
+                self.ledger.prefetch_account(account);
             }
         }
     }
@@ -92,7 +92,7 @@ impl Matcher {
             self.look_far(ledger, sequence, command);
         }
         if let Some((sequence, command)) = upcoming(MIDDLE) {
-            self.look_middle(sequence, command);
+            self.look_middle(ledger, sequence, command);
         }
         if let Some((sequence, command)) = upcoming(NEAR) {
             self.look_near(sequence, command);
@@ -103,18 +103,16 @@ impl Matcher {
     #[inline]
     fn look_far(&mut self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) {
         // The two kinds that books get most are told apart by one branch.
-        let order = if let Command::PlaceLimit { account, market, side, price, client_order_id, .. } = *command {
-            prefetch_account(ledger, account);
+        let (order, record) = if let Command::PlaceLimit { account, market, side, price, client_order_id, .. } = *command {
             self.look_at_place(ledger, account, market, side, price, client_order_id);
-            OrderId(sequence.0)
+            (OrderId(sequence.0), prefetch_account(ledger, account))
         } else if let Command::CancelOrder { account, order } = *command {
-            prefetch_account(ledger, account);
             self.orders.prefetch_id(order);
-            order
+            (order, prefetch_account(ledger, account))
         } else {
             self.look_at_other(ledger, sequence, command)
         };
-        self.noted.note(sequence, order);
+        self.noted.note(Named { sequence, order, record });
     }
 
     /// Where a limit order of this account will come to rest, or what it will trade with.
@@ -147,12 +145,11 @@ impl Matcher {
         }
     }
 
-    /// What a command of another kind names; gives the order that it names, as [`Noted`] has it.
+    /// What a command of another kind names; gives the order that it names and the first account's record, as [`Named`] has
+    /// them.
     #[inline(never)]
-    fn look_at_other(&self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) -> OrderId {
-        for account in accounts_of(command).into_iter().flatten() {
-            prefetch_account(ledger, account);
-        }
+    fn look_at_other(&self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) -> (OrderId, Option<u32>) {
+        let [first, _] = accounts_of(command).map(|account| prefetch_account(ledger, account?));
         match *command {
             Command::ReduceOrder { order, .. } | Command::ReplaceOrder { order, .. } => self.orders.prefetch_id(order),
             Command::CancelByClientOrderId { account, client_order_id } => {
@@ -168,7 +165,7 @@ impl Matcher {
             }
             _ => {}
         }
-        named_order(sequence, command)
+        (named_order(sequence, command), first)
     }
 
     /// The order that an arriving one will trade with first, if the best price stays; of an empty side that which nobody reads.
@@ -181,9 +178,15 @@ impl Matcher {
         self.orders.prefetch_neighbours(front);
     }
 
-    /// The order that is to be taken out, and with many accounts the one that a new order comes before in its account's list.
+    /// The balances that are not in the account's record, the order that is to be taken out, and with many accounts the one
+    /// that a new order comes before in its account's list.
     #[inline]
-    fn look_middle(&self, sequence: Sequence, command: &Command) {
+    fn look_middle(&self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) {
+        if let Some(ledger) = ledger
+            && let Some(record) = self.noted.of(sequence).and_then(|named| named.record)
+        {
+            ledger.prefetch_chunk(record);
+        }
         self.orders.prefetch(self.guess(sequence, command));
         if self.orders.has_many_accounts()
             && let Command::PlaceLimit { account, .. } = *command
@@ -204,7 +207,7 @@ impl Matcher {
             if let Some(level) = side.level(order.level) {
                 ringbuf::prefetch_write(level);
             }
-            side.prefetch_price_if_large(order.price);
+            side.prefetch_removal(order.price);
         }
     }
 
@@ -213,7 +216,7 @@ impl Matcher {
     /// treated alike: which comes is all but random, and a branch on it costs more than to look for something in vain.
     #[inline]
     fn guess(&self, sequence: Sequence, command: &Command) -> u32 {
-        let order = self.noted.order(sequence).unwrap_or_else(|| named_order(sequence, command));
+        let order = self.noted.of(sequence).map_or_else(|| named_order(sequence, command), |named| named.order);
         if order == NAMED_BY_USER { self.guess_by_name(command) } else { self.orders.guess(order) }
     }
 
@@ -228,12 +231,23 @@ impl Matcher {
     }
 }
 
-/// The orders that the commands within sight name, or will place, noted when each was first met: to find out is a branch
-/// on what is all but random, so it is done once.
-#[derive(Clone, Debug, Default)]
+/// What the commands within sight name, noted when each was first met: to find out is a branch on what is all but random,
+/// so it is done once.
+#[derive(Clone, Debug)]
 pub(super) struct Noted {
-    /// By sequence, modulo their number; each with the sequence that it was noted for.
-    orders: [(Sequence, OrderId); NOTED],
+    /// By sequence, modulo their number.
+    named: [Named; NOTED],
+}
+
+/// What a command names.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    /// The command's sequence.
+    sequence: Sequence,
+    /// The order that it names, or will place.
+    order: OrderId,
+    /// The record of its account, if the ledger is known and has it.
+    record: Option<u32>,
 }
 
 const NOTED: usize = 16;
@@ -242,17 +256,23 @@ const _: () = assert!(NOTED.is_power_of_two() && NOTED > FAR);
 /// No order has this id.
 const NAMED_BY_USER: OrderId = OrderId(0);
 
+impl Default for Noted {
+    fn default() -> Self {
+        Self { named: [Named { sequence: Sequence(0), order: NAMED_BY_USER, record: None }; NOTED] }
+    }
+}
+
 impl Noted {
     #[inline]
-    fn note(&mut self, sequence: Sequence, order: OrderId) {
-        self.orders[sequence.0 as usize % NOTED] = (sequence, order);
+    fn note(&mut self, named: Named) {
+        self.named[named.sequence.0 as usize % NOTED] = named;
     }
 
-    /// What was noted for this command, if it came into sight so early: not in a short batch, nor at the beginning of one.
+    /// What this command names, if it came into sight early enough: not in a short batch, nor at the beginning of one.
     #[inline]
-    fn order(&self, sequence: Sequence) -> Option<OrderId> {
-        let (noted, order) = self.orders[sequence.0 as usize % NOTED];
-        (noted == sequence).then_some(order)
+    fn of(&self, sequence: Sequence) -> Option<&Named> {
+        let named = &self.named[sequence.0 as usize % NOTED];
+        (named.sequence == sequence).then_some(named)
     }
 }
 
@@ -288,11 +308,10 @@ const fn accounts_of(command: &Command) -> [Option<AccountId>; 2] {
     }
 }
 
+/// Asks for an account's record, and gives its number, if the ledger is known and has it.
 #[inline]
-fn prefetch_account(ledger: Option<&Ledger>, account: AccountId) {
-    if let Some(record) = ledger.and_then(|ledger| ledger.account_place(account)) {
-        ringbuf::prefetch_write(record);
-    }
+fn prefetch_account(ledger: Option<&Ledger>, account: AccountId) -> Option<u32> {
+    ledger?.prefetch_account(account)
 }
 
 impl Orders {

@@ -405,9 +405,8 @@ fn restore_open_orders(fields: &mut Fields<'_>, risk: &mut Risk, spec: &MarketSp
         let items = fields.items::<57>(length)?;
         let account_of = |item: &[u8; 57]| AccountId(u32::from_le_bytes(field(item, 8)));
         for (index, item) in items.iter().enumerate() {
-            if let Some(record) = items.get(index + AHEAD).and_then(|item| risk.ledger.account_place(account_of(item)))
-            {
-                ringbuf::prefetch_write(record);
+            if let Some(item) = items.get(index + AHEAD) {
+                risk.ledger.prefetch_account(account_of(item));
             }
             let account = account_of(item);
             fields.at += item.len();
