@@ -108,13 +108,17 @@ impl PriceLevels {
         }
     }
 
-    /// Asks for what a level's removal at `price` changes, if its leaf was touched lately, or looking for it pays.
+    /// Asks for what a level's removal at `price` changes. Unless there are many nodes, a leaf touched lately is taken for the
+    /// right one: a branch on whether it is costs more than asking in vain.
     #[inline]
     pub(super) fn prefetch_removal(&self, price: Price) {
-        match self.recent_leaf(price) {
-            Some(leaf) => ringbuf::prefetch_write(&self.nodes[leaf as usize].bitmap),
-            None if self.is_large() => self.prefetch(price),
-            None => {}
+        if self.is_large() {
+            self.prefetch(price);
+        } else {
+            let leaf = self.recent[(price.0 >> BITS) as usize % RECENT].leaf;
+            if let Some(node) = self.nodes.get(leaf as usize) {
+                ringbuf::prefetch_write(&node.bitmap);
+            }
         }
     }
 

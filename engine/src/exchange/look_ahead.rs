@@ -103,16 +103,20 @@ impl Matcher {
     #[inline]
     fn look_far(&mut self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) {
         // The two kinds that books get most are told apart by one branch.
-        let (order, record) = if let Command::PlaceLimit { account, market, side, price, client_order_id, .. } = *command {
-            self.look_at_place(ledger, account, market, side, price, client_order_id);
-            (OrderId(sequence.0), prefetch_account(ledger, account))
-        } else if let Command::CancelOrder { account, order } = *command {
-            self.orders.prefetch_id(order);
-            (order, prefetch_account(ledger, account))
-        } else {
-            self.look_at_other(ledger, sequence, command)
-        };
-        self.noted.note(Named { sequence, order, record });
+        let (order, account) =
+            if let Command::PlaceLimit { account, market, side, price, client_order_id, .. } = *command {
+                self.look_at_place(ledger, account, market, side, price, client_order_id);
+                (OrderId(sequence.0), account)
+            } else if let Command::CancelOrder { account, order } = *command {
+                self.orders.prefetch_id(order);
+                (order, account)
+            } else {
+                self.look_at_other(ledger, sequence, command)
+            };
+        self.noted.note(sequence, order);
+        if let Some(ledger) = ledger {
+            self.noted.note_record(sequence, ledger.prefetch_account(account));
+        }
     }
 
     /// Where a limit order of this account will come to rest, or what it will trade with.
@@ -145,11 +149,13 @@ impl Matcher {
         }
     }
 
-    /// What a command of another kind names; gives the order that it names and the first account's record, as [`Named`] has
-    /// them.
+    /// What a command of another kind names; gives the order that it names, as [`Noted`] has it, and the account, or 0.
     #[inline(never)]
-    fn look_at_other(&self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) -> (OrderId, Option<u32>) {
-        let [first, _] = accounts_of(command).map(|account| prefetch_account(ledger, account?));
+    fn look_at_other(&self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) -> (OrderId, AccountId) {
+        let [account, other] = accounts_of(command);
+        if let Some(other) = other {
+            prefetch_account(ledger, other);
+        }
         match *command {
             Command::ReduceOrder { order, .. } | Command::ReplaceOrder { order, .. } => self.orders.prefetch_id(order),
             Command::CancelByClientOrderId { account, client_order_id } => {
@@ -165,7 +171,7 @@ impl Matcher {
             }
             _ => {}
         }
-        (named_order(sequence, command), first)
+        (named_order(sequence, command), account.unwrap_or(AccountId(0)))
     }
 
     /// The order that an arriving one will trade with first, if the best price stays; of an empty side that which nobody reads.
@@ -182,10 +188,8 @@ impl Matcher {
     /// that a new order comes before in its account's list.
     #[inline]
     fn look_middle(&self, ledger: Option<&Ledger>, sequence: Sequence, command: &Command) {
-        if let Some(ledger) = ledger
-            && let Some(record) = self.noted.of(sequence).and_then(|named| named.record)
-        {
-            ledger.prefetch_chunk(record);
+        if let Some(ledger) = ledger {
+            ledger.prefetch_chunk(self.noted.record(sequence));
         }
         self.orders.prefetch(self.guess(sequence, command));
         if self.orders.has_many_accounts()
@@ -216,7 +220,7 @@ impl Matcher {
     /// treated alike: which comes is all but random, and a branch on it costs more than to look for something in vain.
     #[inline]
     fn guess(&self, sequence: Sequence, command: &Command) -> u32 {
-        let order = self.noted.of(sequence).map_or_else(|| named_order(sequence, command), |named| named.order);
+        let order = self.noted.order(sequence).unwrap_or_else(|| named_order(sequence, command));
         if order == NAMED_BY_USER { self.guess_by_name(command) } else { self.orders.guess(order) }
     }
 
@@ -233,21 +237,13 @@ impl Matcher {
 
 /// What the commands within sight name, noted when each was first met: to find out is a branch on what is all but random,
 /// so it is done once.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Noted {
-    /// By sequence, modulo their number.
-    named: [Named; NOTED],
-}
-
-/// What a command names.
-#[derive(Clone, Copy, Debug)]
-struct Named {
-    /// The command's sequence.
-    sequence: Sequence,
-    /// The order that it names, or will place.
-    order: OrderId,
-    /// The record of its account, if the ledger is known and has it.
-    record: Option<u32>,
+    /// The orders that they name, or will place, by sequence, modulo their number; each with the sequence that it was noted
+    /// for.
+    orders: [(Sequence, OrderId); NOTED],
+    /// The records of their accounts, where the ledger is known.
+    records: [u32; NOTED],
 }
 
 const NOTED: usize = 16;
@@ -256,23 +252,28 @@ const _: () = assert!(NOTED.is_power_of_two() && NOTED > FAR);
 /// No order has this id.
 const NAMED_BY_USER: OrderId = OrderId(0);
 
-impl Default for Noted {
-    fn default() -> Self {
-        Self { named: [Named { sequence: Sequence(0), order: NAMED_BY_USER, record: None }; NOTED] }
-    }
-}
-
 impl Noted {
     #[inline]
-    fn note(&mut self, named: Named) {
-        self.named[named.sequence.0 as usize % NOTED] = named;
+    fn note(&mut self, sequence: Sequence, order: OrderId) {
+        self.orders[sequence.0 as usize % NOTED] = (sequence, order);
     }
 
-    /// What this command names, if it came into sight early enough: not in a short batch, nor at the beginning of one.
     #[inline]
-    fn of(&self, sequence: Sequence) -> Option<&Named> {
-        let named = &self.named[sequence.0 as usize % NOTED];
-        (named.sequence == sequence).then_some(named)
+    fn note_record(&mut self, sequence: Sequence, record: Option<u32>) {
+        self.records[sequence.0 as usize % NOTED] = record.unwrap_or(u32::MAX);
+    }
+
+    /// What was noted for this command, if it came into sight so early: not in a short batch, nor at the beginning of one.
+    #[inline]
+    fn order(&self, sequence: Sequence) -> Option<OrderId> {
+        let (noted, order) = self.orders[sequence.0 as usize % NOTED];
+        (noted == sequence).then_some(order)
+    }
+
+    /// The record of this command's account, or one of another command's: good enough to ask for what it leads to.
+    #[inline]
+    fn record(&self, sequence: Sequence) -> u32 {
+        self.records[sequence.0 as usize % NOTED]
     }
 }
 
