@@ -344,10 +344,11 @@ fn read_some(mut consumer: broadcast::Consumer<u32>) -> (broadcast::Consumer<u32
 fn publish_some(producer: &mut broadcast::Producer<u32>, items: &mut &[u32]) {
     match producer.claim(items.len()) {
         Ok(mut claim) => {
-            let (first, rest) = items.split_at(claim.remaining());
-            first.iter().for_each(|item| claim.push(*item));
-            claim.publish();
-            *items = rest;
+            if let Some((first, rest)) = items.split_first() {
+                claim.push(*first);
+                claim.push_slice(rest);
+            }
+            *items = &items[claim.publish()..];
         }
         Err(error) => assert_eq!(error, broadcast::PushError::Full(())),
     }

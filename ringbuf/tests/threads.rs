@@ -390,6 +390,12 @@ fn broadcast_to_three_consumers_one_behind_the_others() {
         let wanted = (1 + random.below(100)).min(ITEMS - producer.position());
         match producer.claim(wanted as usize) {
             Ok(mut claim) => {
+                // One by one and many at once, in turn.
+                claim.push(item(claim.position()));
+                let from = claim.position();
+                let slice: Vec<_> = (from..from + random.below(100)).map(item).collect();
+                let left = claim.remaining();
+                assert_eq!(claim.push_slice(&slice), slice.len().min(left));
                 while claim.remaining() > 0 {
                     claim.push(item(claim.position()));
                 }
