@@ -342,12 +342,12 @@ impl SnapshotLoad {
     /// When the snapshot cannot be loaded.
     pub fn round(&mut self) -> Result<()> {
         let bytes = self.bytes as f64;
-        for loads in [&mut self.loaded, &mut self.loaded_again] {
+        for (time, loads) in [("first", &mut self.loaded), ("second", &mut self.loaded_again)] {
             let begun = Instant::now();
             let loaded = load_snapshot(&self.storage, self.name, 1)?;
             loads.push(bytes / begun.elapsed().as_secs_f64());
             if loaded.exchange.state_hash() != self.state_hash {
-                self.failures.push("snapshot: what was loaded is not what was written".to_owned());
+                self.failures.push(format!("snapshot: what was loaded the {time} time is not what was written"));
             }
         }
 
@@ -383,14 +383,14 @@ impl SnapshotLoad {
                 grouped(self.bytes)
             ),
             "loaded: read, its check and the state's hash verified, restored, all invariants checked".to_owned(),
-            "loaded again: without what it takes the machine to find the memory; enters no target".to_owned(),
+            "loaded again: a second time in the same round, after the first was let go; enters no target".to_owned(),
             "memory touched: loading touches that of the file and of the state for the first time, which a machine that shares \
              its memory with others may have to find first"
                 .to_owned(),
         ];
         let figures = vec![
             figure("loaded", "all of it, as opening does", &self.loaded).compared_to("memory copied", &self.memory),
-            figure("loaded again", "at once, in memory that was used just before", &self.loaded_again),
+            figure("loaded again", "all of it, in the same round", &self.loaded_again),
             figure("read", "and its check verified, on one thread", &self.read),
             figure("hashed", "the state's hash, on one thread", &self.hashed),
             figure("restored", "and its invariants checked, on one thread", &self.restored),

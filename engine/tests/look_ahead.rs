@@ -13,7 +13,9 @@ use engine::{
 /// Apart, so that there are as many accounts as make an exchange look ahead.
 const ACCOUNTS_APART: u64 = 64;
 const ACCOUNTS: u64 = 300;
-const COMMANDS: u64 = 40_000;
+const COMMANDS: u64 = 50_000;
+/// More than an account's own record has room for; accounts get to hold the last ones on the way.
+const ASSETS: u64 = 9;
 
 struct Random(u64);
 
@@ -31,8 +33,9 @@ fn account(number: u64) -> AccountId {
 fn setup() -> Vec<Command> {
     let asset = |asset: u16| AssetId(asset);
     let symbol = |number: u16| format!("A{number}").parse().expect("a symbol");
-    let mut commands: Vec<_> =
-        (0..3).map(|number| Command::AddAsset { asset: asset(number), symbol: symbol(number), scale: 0 }).collect();
+    let mut commands: Vec<_> = (0..ASSETS as u16)
+        .map(|number| Command::AddAsset { asset: asset(number), symbol: symbol(number), scale: 0 })
+        .collect();
     commands.extend((0..2).map(|market| Command::AddMarket {
         market: MarketId(market),
         base: asset(market + 1),
@@ -62,13 +65,22 @@ fn command(random: &mut Random, next: u64) -> Command {
     let order = OrderId(next - random.below(next.min(1_000)));
     let (price, quantity) = (Price(1_000 + random.below(200)), Quantity(1 + random.below(20)));
     let limit_type = [LimitType::GoodTillCancel, LimitType::ImmediateOrCancel][usize::from(random.below(8) == 0)];
-    match random.below(16) {
+    let (asset, amount) = (AssetId(random.below(ASSETS) as u16), Amount(1 + random.below(1_000)));
+    match random.below(20) {
         0..8 => Command::PlaceLimit { account, market, side, limit_type, price, quantity, client_order_id },
         8..11 => Command::CancelOrder { account, order },
         11 => Command::CancelByClientOrderId { account, client_order_id },
         12 => Command::ReduceOrder { account, order, quantity },
         13 => Command::ReplaceOrder { account, market, side, order, price, quantity },
         14 => Command::PlaceMarketSell { account, market, quantity, client_order_id },
+        15 => Command::Deposit { account, asset, amount, external_id: ExternalId::from_u128(u128::from(next) << 32) },
+        16 => Command::Transfer { from: account, to: self::account(random.below(ACCOUNTS)), asset, amount },
+        // On a leaf of its own, so that there are many.
+        17 => {
+            let (side, price) = (Side::Sell, Price(10_000 + random.below(100_000_000)));
+            Command::PlaceLimit { account, market, side, limit_type, price, quantity, client_order_id }
+        }
+        18 if random.below(8) == 0 => Command::CancelAllOfAccount { account },
         _ => Command::PlaceMarketBuy { account, market, budget: Amount(quantity.0 * 1_000), client_order_id },
     }
 }

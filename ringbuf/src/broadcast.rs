@@ -391,10 +391,10 @@ impl<T: Copy> Consumer<T> {
     ///
     /// If `handle` panics, nothing is released.
     #[inline]
-    pub fn for_each(&mut self, max: usize, handle: impl FnMut(&T)) -> usize {
+    pub fn for_each(&mut self, max: usize, mut handle: impl FnMut(&T)) -> usize {
         let count = self.available(max);
         // SAFETY: as in `get`; `count` items can be read, and none is released before all were handled.
-        unsafe { self.ring.slots.get_each(self.position, count, handle) };
+        unsafe { self.ring.slots.get_each(self.position, count, &mut handle) };
         self.advance(count as u64);
         count
     }
@@ -632,6 +632,31 @@ mod tests {
         let mut builder = Builder::new(4);
         let itself = builder.consumer(&[first]);
         assert_eq!(error(builder), BuildError::UnknownGate { consumer: itself, gate: first });
+    }
+
+    /// What is written is seen when it is published, as far as there was room; a handler that panics releases nothing.
+    #[test]
+    fn slices_go_around_the_ring() {
+        for capacity in [1, 4] {
+            let (mut producer, mut consumers) = ring(capacity, &[&[]]);
+            let consumer = &mut consumers[0];
+            let items: Vec<u64> = (0..6).collect();
+            for _ in 0..5 {
+                let mut nothing = producer.claim(0).unwrap();
+                assert_eq!((nothing.push_slice(&items), nothing.publish()), (0, 0));
+                assert_eq!(producer.claim(capacity).unwrap().push_slice(&items[3..]), capacity.min(3));
+                assert_eq!(consumer.readable(), 0);
+                let mut claim = producer.claim(3).unwrap();
+                claim.push(items[0]);
+                let more = claim.push_slice(&items[1..]);
+                assert_eq!((more, claim.publish()), (capacity.min(3) - 1, capacity.min(3)));
+                let panics = AssertUnwindSafe(|| consumer.for_each(4, |item| assert!(*item < more as u64, "")));
+                assert!(catch_unwind(panics).is_err());
+                let mut seen = Vec::new();
+                assert_eq!(consumer.for_each(4, |item| seen.push(*item)), capacity.min(3));
+                assert_eq!(seen, items[..capacity.min(3)]);
+            }
+        }
     }
 
     #[test]

@@ -164,7 +164,7 @@ impl<T> Slots<T> {
         for cells in self.run(position, count) {
             for cell in cells {
                 // SAFETY: as in `get`, for this slot.
-                look(cell.with(|slot| unsafe { (*slot).assume_init_ref() }));
+                cell.with(|slot| look(unsafe { (*slot).assume_init_ref() }));
             }
         }
     }

@@ -46,6 +46,9 @@ fn ours<T: Item, const BATCHED: usize, const CONSUMERS: usize>(items: u64) -> Tr
 /// As much of the batch as there is room for.
 #[inline]
 pub(super) fn publish<T: Item>(producer: &mut Producer<T>, batch: &[T]) -> usize {
+    if let [item] = batch {
+        return usize::from(producer.publish(*item).is_ok());
+    }
     let Ok(mut claim) = producer.claim(batch.len()) else { return 0 };
     claim.push_slice(batch);
     claim.publish()

@@ -196,7 +196,7 @@ impl Ledger {
         Some(record)
     }
 
-    /// Asks for the balances that an account, whose record is in the cache, has outside it.
+    /// Asks for the first and the last of the balances that an account has outside its record, which should be in the cache.
     #[inline]
     pub(super) fn prefetch_chunk(&self, record: u32) {
         let Some(record) = self.records.try_get(record) else { return };

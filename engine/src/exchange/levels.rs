@@ -108,8 +108,8 @@ impl PriceLevels {
         }
     }
 
-    /// Asks for what a level's removal at `price` changes. Unless there are many nodes, a leaf touched lately is taken for the
-    /// right one: a branch on whether it is costs more than asking in vain.
+    /// Asks at least for what a level's removal at `price` changes. Unless there are many nodes, a leaf touched lately is taken
+    /// for the right one: on a deep book a branch on whether it is was measured to cost more than asking in vain.
     #[inline]
     pub(super) fn prefetch_removal(&self, price: Price) {
         if self.is_large() {

@@ -1,7 +1,7 @@
 //! Asks for memory ahead of the commands that will touch it, so that waiting for it overlaps.
 //!
-//! A look-up is a chain: an index entry leads to an order, the order to its neighbours and its owner's account. So each
-//! command is met three times before it is applied, each time one link further, at the distances below. Nothing
+//! A look-up is a chain: an index entry leads to an order, the order to its neighbours and its owner's account, the account to
+//! the balances that are not in its record. So each command is met three times before it is applied, each time one link further, at the distances below. Nothing
 //! here changes anything, and what is asked for in vain, because an earlier command changed what a later one will
 //! find, costs a little time and nothing else. While everything fits the cache it is not done at all: there it only
 //! costs (measured: a third of the speed of a small book).
@@ -237,20 +237,28 @@ impl Matcher {
 
 /// What the commands within sight name, noted when each was first met: to find out is a branch on what is all but random,
 /// so it is done once.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Noted {
     /// The orders that they name, or will place, by sequence, modulo their number; each with the sequence that it was noted
     /// for.
     orders: [(Sequence, OrderId); NOTED],
-    /// The records of their accounts, where the ledger is known.
+    /// The records of their accounts, where the ledger is known; [`NO_RECORD`] for none.
     records: [u32; NOTED],
 }
+
+const NO_RECORD: u32 = u32::MAX;
 
 const NOTED: usize = 16;
 const _: () = assert!(NOTED.is_power_of_two() && NOTED > FAR);
 
 /// No order has this id.
 const NAMED_BY_USER: OrderId = OrderId(0);
+
+impl Default for Noted {
+    fn default() -> Self {
+        Self { orders: [(Sequence(0), NAMED_BY_USER); NOTED], records: [NO_RECORD; NOTED] }
+    }
+}
 
 impl Noted {
     #[inline]
@@ -260,7 +268,7 @@ impl Noted {
 
     #[inline]
     fn note_record(&mut self, sequence: Sequence, record: Option<u32>) {
-        self.records[sequence.0 as usize % NOTED] = record.unwrap_or(u32::MAX);
+        self.records[sequence.0 as usize % NOTED] = record.unwrap_or(NO_RECORD);
     }
 
     /// What was noted for this command, if it came into sight so early: not in a short batch, nor at the beginning of one.
@@ -270,7 +278,8 @@ impl Noted {
         (noted == sequence).then_some(order)
     }
 
-    /// The record of this command's account, or one of another command's: good enough to ask for what it leads to.
+    /// The record of this command's account; when it came into sight too late, or has none, another one or none. Good enough
+    /// to ask for what it leads to.
     #[inline]
     fn record(&self, sequence: Sequence) -> u32 {
         self.records[sequence.0 as usize % NOTED]
@@ -309,10 +318,12 @@ const fn accounts_of(command: &Command) -> [Option<AccountId>; 2] {
     }
 }
 
-/// Asks for an account's record, and gives its number, if the ledger is known and has it.
+/// Asks for an account's record, if the ledger is known.
 #[inline]
-fn prefetch_account(ledger: Option<&Ledger>, account: AccountId) -> Option<u32> {
-    ledger?.prefetch_account(account)
+fn prefetch_account(ledger: Option<&Ledger>, account: AccountId) {
+    if let Some(ledger) = ledger {
+        ledger.prefetch_account(account);
+    }
 }
 
 impl Orders {
