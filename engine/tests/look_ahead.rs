@@ -66,7 +66,7 @@ fn command(random: &mut Random, next: u64) -> Command {
     let (price, quantity) = (Price(1_000 + random.below(200)), Quantity(1 + random.below(20)));
     let limit_type = [LimitType::GoodTillCancel, LimitType::ImmediateOrCancel][usize::from(random.below(8) == 0)];
     let (asset, amount) = (AssetId(random.below(ASSETS) as u16), Amount(1 + random.below(1_000)));
-    match random.below(20) {
+    match random.below(24) {
         0..8 => Command::PlaceLimit { account, market, side, limit_type, price, quantity, client_order_id },
         8..11 => Command::CancelOrder { account, order },
         11 => Command::CancelByClientOrderId { account, client_order_id },
@@ -76,11 +76,11 @@ fn command(random: &mut Random, next: u64) -> Command {
         15 => Command::Deposit { account, asset, amount, external_id: ExternalId::from_u128(u128::from(next) << 32) },
         16 => Command::Transfer { from: account, to: self::account(random.below(ACCOUNTS)), asset, amount },
         // On a leaf of its own, so that there are many.
-        17 => {
+        17..21 => {
             let (side, price) = (Side::Sell, Price(10_000 + random.below(100_000_000)));
             Command::PlaceLimit { account, market, side, limit_type, price, quantity, client_order_id }
         }
-        18 if random.below(8) == 0 => Command::CancelAllOfAccount { account },
+        21 if random.below(8) == 0 => Command::CancelAllOfAccount { account },
         _ => Command::PlaceMarketBuy { account, market, budget: Amount(quantity.0 * 1_000), client_order_id },
     }
 }
@@ -117,6 +117,11 @@ fn looking_ahead_changes_nothing() {
     let closed = |events: &[Event]| events.iter().any(|event| matches!(event, Event::OrderCancelled { .. }));
     let cancelled = expected.iter().filter(|events| closed(events)).count();
     assert!(cancelled > 4_000, "{cancelled} orders are found and cancelled");
+    let levels = plain.book(MarketId(0), usize::MAX).expect("the market is there").asks.len();
+    assert!(levels > 1_000, "{levels} levels, most on a leaf of their own, are more than a cache is taken to hold");
+    let holds = |account| plain.account(account).map_or(0, |account| account.balances.len());
+    let most = (0..ACCOUNTS).map(|number| holds(account(number))).max();
+    assert!(most > Some(4), "accounts hold up to {most:?} assets, most of them outside their record");
 
     for length in [1, 4, 5, 8, 9, 12, 13, 14, 17, 64, commands.len()] {
         let (mut exchange, mut expected) = (Exchange::new(), expected.iter());
