@@ -23,7 +23,7 @@ use std::fmt;
 
 use crossbeam_utils::CachePadded;
 
-use crate::slots::{CapacityError, Slots};
+use crate::slots::{CapacityError, Slots, slots_ahead};
 use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// Lays out a broadcast ring: its capacity, its consumers, and who is behind whom.
@@ -114,7 +114,8 @@ impl Builder {
             cached_limit: Cell::new(0),
         });
         let consumers = consumers.collect();
-        Ok((Producer { ring, position: 0, cached_slowest: Cell::new(0), last }, consumers))
+        let ahead = slots_ahead(self.capacity);
+        Ok((Producer { ring, position: 0, cached_slowest: Cell::new(0), last, ahead }, consumers))
     }
 }
 
@@ -165,6 +166,8 @@ pub struct Producer<T: Copy> {
     cached_slowest: Cell<u64>,
     /// The consumers that gate nobody.
     last: Box<[usize]>,
+    /// How many slots ahead of what is written one by one it asks for.
+    ahead: u64,
 }
 
 impl<T: Copy> Producer<T> {
@@ -180,6 +183,7 @@ impl<T: Copy> Producer<T> {
             Ok(mut claim) => {
                 claim.push(item);
                 claim.publish();
+                self.ring.slots.prefetch_write(self.position.wrapping_add(self.ahead));
                 Ok(())
             }
             Err(error) => Err(error.map(|()| item)),
@@ -393,6 +397,8 @@ impl<T: Copy> Consumer<T> {
     #[inline]
     pub fn for_each(&mut self, max: usize, mut handle: impl FnMut(&T)) -> usize {
         let count = self.available(max);
+        let more = (self.cached_readable() - count).min(count);
+        self.ring.slots.prefetch(self.position.wrapping_add(count as u64), more);
         // SAFETY: as in `get`; `count` items can be read, and none is released before all were handled.
         unsafe { self.ring.slots.get_each(self.position, count, &mut handle) };
         self.advance(count as u64);

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! - [`spsc`]: a bounded queue between one producer and one consumer, for batches and for reading in place.
-//! - [`stamped`]: a bounded queue between two threads that send single messages, two to four times as fast for these.
+//! - [`stamped`]: a bounded queue between two threads that send single messages: the shortest round trip.
 //! - [`broadcast`]: one producer, several consumers that each read every item in place, some behind others.
 //! - [`WaitStrategy`], [`Signal`] and [`Waiter`]: what a poller does when it finds nothing to do.
 //! - [`Cursor`]: one number with one writer and many readers.

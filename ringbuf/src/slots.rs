@@ -6,7 +6,9 @@ use std::alloc::Layout;
 use std::error::Error;
 use std::fmt;
 use std::mem::MaybeUninit;
+use std::slice::from_ref;
 
+use crate::prefetch::{LINE_BYTES, read_line, write_line};
 use crate::sync::UnsafeCell;
 
 /// The capacity asked for cannot be that of a ring.
@@ -53,6 +55,14 @@ impl fmt::Display for CapacityError {
 
 impl Error for CapacityError {}
 
+/// How many slots ahead of the one in use its thread asks for at most, so that it need not wait for another core then.
+pub(crate) const SLOTS_AHEAD_MAX: u64 = 32;
+
+/// The same for a producer in a ring of so many: a part of it only, as what is just before the consumer is still being read.
+pub(crate) fn slots_ahead(capacity: usize) -> u64 {
+    (capacity as u64 / 8).clamp(1, SLOTS_AHEAD_MAX)
+}
+
 type Slot<T> = UnsafeCell<MaybeUninit<T>>;
 
 /// The slots of a ring; position `p` lives in slot `p % capacity`.
@@ -94,7 +104,7 @@ impl<T> Slots<T> {
         self.cell(position).with_mut(|slot| change(unsafe { (*slot).assume_init_mut() }));
     }
 
-    /// Copies items into the slots from a position on.
+    /// Copies items into the slots from a position on, and asks for as many behind them, as most likely they come next.
     ///
     /// # Safety
     ///
@@ -104,6 +114,10 @@ impl<T> Slots<T> {
     where
         T: Copy,
     {
+        if items.len() <= self.capacity() / 4 {
+            // Else they are most likely still being read.
+            self.ask_for(position.wrapping_add(items.len() as u64), items.len(), write_line);
+        }
         let [before_wrap, after_wrap] = self.run(position, items.len());
         let (first, second) = items.split_at(before_wrap.len());
         for (cells, items) in [(before_wrap, first), (after_wrap, second)] {
@@ -137,6 +151,35 @@ impl<T> Slots<T> {
         // SAFETY: the pointer is valid while `self` is; the caller guarantees an initialised slot that
         // stays untouched.
         self.cell(position).with(|slot| unsafe { (*slot).assume_init_ref() })
+    }
+
+    /// Asks for the cache lines of `count` slots from a position on, which will be read soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, position: u64, count: usize) {
+        self.ask_for(position, count, read_line);
+    }
+
+    /// Asks for the slot of a position, which will be written soon, where slots hardly share cache lines.
+    #[inline]
+    pub(crate) fn prefetch_write(&self, position: u64) {
+        if const { size_of::<T>() * 2 >= LINE_BYTES } {
+            ask_for_each_line(from_ref(self.cell(position)), write_line);
+        }
+    }
+
+    /// The same of one that will be read soon.
+    #[inline]
+    pub(crate) fn prefetch_read(&self, position: u64) {
+        if const { size_of::<T>() * 2 >= LINE_BYTES } {
+            ask_for_each_line(from_ref(self.cell(position)), read_line);
+        }
+    }
+
+    #[inline]
+    fn ask_for(&self, position: u64, count: usize, ask: impl Fn(*const u8)) {
+        for cells in self.run(position, count) {
+            ask_for_each_line(cells, &ask);
+        }
     }
 
     /// Moves the items out of `count` slots from a position on, in order. If `take` panics, the items behind stay.
@@ -189,6 +232,12 @@ impl<T> Slots<T> {
         // SAFETY: the length is a power of two, since `new`, so the masked index is below it.
         unsafe { self.cells.get_unchecked(index) }
     }
+}
+
+#[inline]
+fn ask_for_each_line<T>(cells: &[T], ask: impl Fn(*const u8)) {
+    let first = cells.as_ptr().cast::<u8>();
+    (0..size_of_val(cells)).step_by(LINE_BYTES).for_each(|offset| ask(first.wrapping_add(offset)));
 }
 
 #[cfg(all(test, not(loom)))]

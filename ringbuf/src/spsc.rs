@@ -18,7 +18,7 @@ use std::fmt;
 
 use crossbeam_utils::CachePadded;
 
-use crate::slots::{CapacityError, Slots};
+use crate::slots::{CapacityError, SLOTS_AHEAD_MAX, Slots, slots_ahead};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// Creates a ring for `capacity` items.
@@ -47,7 +47,8 @@ pub fn channel<T>(capacity: usize) -> Result<(Producer<T>, Consumer<T>), Capacit
         slots: Slots::new(capacity)?,
         closed: AtomicBool::new(false),
     });
-    let producer = Producer { ring: ring.clone(), tail: 0, staged: 0, cached_head: Cell::new(0) };
+    let ahead = slots_ahead(capacity);
+    let producer = Producer { ring: ring.clone(), tail: 0, staged: 0, cached_head: Cell::new(0), ahead };
     let consumer = Consumer { ring, head: 0, cached_tail: Cell::new(0) };
     Ok((producer, consumer))
 }
@@ -61,6 +62,8 @@ pub struct Producer<T> {
     staged: u64,
     /// `ring.head` when last looked at, so at most `ring.head`.
     cached_head: Cell<u64>,
+    /// How many slots ahead of what is written one by one it asks for.
+    ahead: u64,
 }
 
 impl<T> Producer<T> {
@@ -72,7 +75,9 @@ impl<T> Producer<T> {
     /// room. Both give the item back.
     #[inline]
     pub fn push(&mut self, item: T) -> Result<(), PushError<T>> {
-        self.commit();
+        if self.staged > 0 {
+            self.commit();
+        }
         if self.is_closed() {
             return Err(PushError::Closed(item));
         }
@@ -82,6 +87,7 @@ impl<T> Producer<T> {
         // SAFETY: there is room, so position `tail` is the producer's alone until it advances past it.
         unsafe { self.ring.slots.write(self.tail, item) };
         self.advance(1);
+        self.ring.slots.prefetch_write(self.tail.wrapping_add(self.ahead));
         Ok(())
     }
 
@@ -306,6 +312,9 @@ impl<T> Consumer<T> {
         // SAFETY: the item at `head` is published, and is the consumer's alone until it advances past it,
         // which it does at once, so the item is moved out once.
         let item = unsafe { self.ring.slots.read(self.head) };
+        if self.cached_readable() as u64 > SLOTS_AHEAD_MAX {
+            self.ring.slots.prefetch_read(self.head.wrapping_add(SLOTS_AHEAD_MAX));
+        }
         self.advance(1);
         Some(item)
     }
@@ -357,6 +366,8 @@ impl<T> Consumer<T> {
     #[inline]
     pub fn drain(&mut self, max: usize, mut handle: impl FnMut(T)) -> usize {
         let available = self.available(max);
+        let more = (self.cached_readable() - available).min(available);
+        self.ring.slots.prefetch(self.head.wrapping_add(available as u64), more);
         let mut taken = ReleaseOnDrop { consumer: self, count: 0 };
         let ReleaseOnDrop { consumer, count } = &mut taken;
         let handle = |item| {
