@@ -11,8 +11,11 @@ use std::collections::VecDeque;
 use engine::{
     command::Command,
     event::Event,
-    exchange::{Decision, Exchange, MatchSink, Settlement},
-    types::{Sequence, Timestamp},
+    exchange::{Decision, Exchange, MatchSink, RecentSettlements, Settlement},
+    types::{
+        AccountId, Amount, AssetId, ClientOrderId, ExternalId, FeeRate, LimitType, MarketId, OrderId, Price, Quantity,
+        Sequence, Side, Timestamp,
+    },
 };
 use model::{
     ModelExchange,
@@ -61,6 +64,7 @@ enum Feedback {
 struct Sink<'a> {
     events: Vec<Event>,
     feedback: &'a mut VecDeque<Feedback>,
+    recent: &'a mut RecentSettlements,
 }
 
 impl MatchSink for Sink<'_> {
@@ -69,18 +73,31 @@ impl MatchSink for Sink<'_> {
     }
 
     fn settle(&mut self, settlement: Settlement) {
+        self.recent.note(&settlement);
         self.feedback.push_back(Feedback::Settle(settlement));
     }
 }
 
-/// Runs the halves apart, each going on at random, with `lead` commands between them at the most.
-fn run_apart(name: &str, history: &History, random: &mut Random, lead: usize) -> u64 {
+/// How often risk could not decide alone.
+#[derive(Debug, Default)]
+struct Undecided {
+    /// It waited.
+    waits: u64,
+    /// It left the decision to the matcher, by what became of it.
+    covered: u64,
+    refused: u64,
+}
+
+/// Runs the halves apart, each going on at random, with `lead` commands between them at the most. Of ten commands that risk
+/// could wait for, it leaves so many to the matcher if it can.
+fn run_apart(name: &str, history: &History, random: &mut Random, lead: usize, left: u64, count: &mut Undecided) {
     let History { begin, commands, events, end } = history;
     let last = begin.last_sequence();
     let (mut risk, mut matcher) = begin.clone().into_parts();
     let mut decided: VecDeque<Decision> = VecDeque::new();
     let mut feedback = VecDeque::new();
-    let (mut next, mut executed, mut settled, mut waits) = (0, 0, last, 0);
+    let mut recent = RecentSettlements::default();
+    let (mut next, mut executed, mut settled, mut settlements) = (0, 0, last, 0);
     while executed < commands.len() || !feedback.is_empty() {
         match random.below(4) {
             0 | 1 if next < commands.len() && decided.len() < lead => {
@@ -88,9 +105,16 @@ fn run_apart(name: &str, history: &History, random: &mut Random, lead: usize) ->
                 match risk.decide(*sequence, *time, command) {
                     Decision::Wait { until } => {
                         assert!(until > settled && until < *sequence, "{name}, {sequence}: waits for {until}");
-                        waits += 1;
                         // Asked again, it says the same.
                         assert_eq!(risk.decide(*sequence, *time, command), Decision::Wait { until }, "{name}");
+                        let leaves = random.below(10) < left;
+                        match leaves.then(|| risk.decide_conditionally(*sequence, command, settlements)).flatten() {
+                            Some(decision) => {
+                                decided.push_back(decision);
+                                next += 1;
+                            }
+                            None => count.waits += 1,
+                        }
                     }
                     decision => {
                         decided.push_back(decision);
@@ -99,9 +123,16 @@ fn run_apart(name: &str, history: &History, random: &mut Random, lead: usize) ->
                 }
             }
             2 => {
-                let Some(decision) = decided.pop_front() else { continue };
+                let Some(mut decision) = decided.pop_front() else { continue };
                 let (sequence, time, command) = &commands[executed];
-                let mut sink = Sink { events: Vec::new(), feedback: &mut feedback };
+                let mut before = None;
+                if let Decision::Conditional(conditional) = &decision {
+                    (decision, before) = matcher.decide(conditional, &recent);
+                    let is_refused = matches!(decision, Decision::Refuse(_));
+                    *(if is_refused { &mut count.refused } else { &mut count.covered }) += 1;
+                }
+                let mut sink = Sink { events: Vec::new(), feedback: &mut feedback, recent: &mut recent };
+                before.into_iter().for_each(|settlement| sink.settle(settlement));
                 matcher.execute(*sequence, *time, command, &decision, &mut sink);
                 assert_eq!(sink.events, events[executed], "{name}, {sequence}: {command:?}");
                 feedback.push_back(Feedback::Through(*sequence));
@@ -110,7 +141,10 @@ fn run_apart(name: &str, history: &History, random: &mut Random, lead: usize) ->
             _ => {
                 for _ in 0..random.below(6) {
                     match feedback.pop_front() {
-                        Some(Feedback::Settle(settlement)) => risk.settle(&settlement),
+                        Some(Feedback::Settle(settlement)) => {
+                            risk.settle(&settlement);
+                            settlements += 1;
+                        }
                         Some(Feedback::Through(sequence)) => {
                             risk.settled_through(sequence);
                             settled = sequence;
@@ -124,23 +158,86 @@ fn run_apart(name: &str, history: &History, random: &mut Random, lead: usize) ->
     let exchange = Exchange::from_parts(risk, matcher, end.last_sequence());
     exchange.check_invariants().unwrap_or_else(|broken| panic!("{name}: {broken}"));
     assert_eq!(exchange.state_hash(), end.state_hash(), "{name}");
-    waits
 }
 
 #[test]
 fn halves_apart_give_the_outcome_of_the_serial_machine() {
     let slow = std::env::var_os("RUN_SLOW_TESTS").is_some();
-    let mut waits = 0;
+    let mut count = Undecided::default();
     for kind in Kind::ALL {
         for seed in 1..=if slow { 20 } else { 2 } {
             for before in [0, 900] {
                 let history = history(kind, seed, before, 1_500);
-                for lead in [1, 4, 60] {
-                    let name = format!("{kind:?}, seed {seed}, behind {before}, lead {lead}");
-                    waits += run_apart(&name, &history, &mut Random::new(seed * 100 + lead as u64), lead);
+                for (lead, left) in [(1, 0), (4, 0), (60, 0), (4, 10), (60, 10), (60, 5)] {
+                    let name = format!("{kind:?}, seed {seed}, behind {before}, lead {lead}, left {left}");
+                    let mut random = Random::new(seed * 100 + lead as u64 + left);
+                    run_apart(&name, &history, &mut random, lead, left, &mut count);
                 }
             }
         }
     }
-    assert!(waits > 1_000, "risk waited {waits} times");
+    assert!(count.waits > 1_000 && count.covered > 1_000 && count.refused > 1_000, "too seldom: {count:?}");
+}
+
+/// An account about which the matcher has to decide waits until that is settled, and then is as any other again, whatever else
+/// it has under way.
+#[test]
+fn doubt_ends() {
+    let (account, market, quote) = (AccountId(1), MarketId(0), AssetId(1));
+    let buy = |quantity| Command::PlaceLimit {
+        account,
+        market,
+        side: Side::Buy,
+        limit_type: LimitType::GoodTillCancel,
+        price: Price(1),
+        quantity: Quantity(quantity),
+        client_order_id: ClientOrderId(0),
+    };
+    let (base, lot_size, tick_value, no_fee) = (AssetId(0), Amount(1), Amount(1), FeeRate(0));
+    let setup = [
+        Command::AddAsset { asset: base, symbol: "BTC".parse().unwrap(), scale: 8 },
+        Command::AddAsset { asset: quote, symbol: "USD".parse().unwrap(), scale: 6 },
+        Command::AddMarket { market, base, quote, lot_size, tick_value, maker_rate: no_fee, taker_rate: no_fee },
+        Command::CreateAccount { account },
+        Command::Deposit { account, asset: quote, amount: Amount(100), external_id: ExternalId::from_u128(1) },
+        buy(60),
+    ];
+    let mut exchange = Exchange::new();
+    for (sequence, command) in (1..).map(Sequence).zip(&setup) {
+        exchange.apply(sequence, Timestamp(0), command, &mut Vec::new());
+    }
+    let (mut risk, mut matcher) = exchange.into_parts();
+    let (mut recent, mut feedback) = (RecentSettlements::default(), VecDeque::new());
+
+    // The cancel on its way will bring what the order behind it needs: only the matcher can tell.
+    let cancel = Command::CancelOrder { account, order: OrderId(6) };
+    let commands = [cancel, buy(70), buy(20)];
+    let [first, second, third] = [7, 8, 9].map(Sequence);
+    assert_eq!(risk.decide(first, Timestamp(0), &commands[0]), Decision::Forward);
+    assert_eq!(risk.decide(second, Timestamp(0), &commands[1]), Decision::Wait { until: first });
+    let conditional = risk.decide_conditionally(second, &commands[1], 0).expect("an order can be left to the matcher");
+    let Decision::Conditional(conditional) = conditional else { panic!("{conditional:?}") };
+    // Forty are free as far as risk knows, and yet twenty are not granted: thirty will be.
+    assert_eq!(risk.decide(third, Timestamp(0), &commands[2]), Decision::Wait { until: second });
+    assert_eq!(risk.decide_conditionally(third, &commands[2], 0), None);
+
+    let mut sink = Sink { events: Vec::new(), feedback: &mut feedback, recent: &mut recent };
+    matcher.execute(first, Timestamp(0), &commands[0], &Decision::Forward, &mut sink);
+    let (decision, before) = matcher.decide(&conditional, &recent);
+    let Decision::Order(terms) = decision else { panic!("it is covered: {decision:?}") };
+    assert_eq!((terms.held, before.is_some()), (Amount(70), true));
+    let mut sink = Sink { events: Vec::new(), feedback: &mut feedback, recent: &mut recent };
+    before.into_iter().for_each(|settlement| sink.settle(settlement));
+    matcher.execute(second, Timestamp(0), &commands[1], &decision, &mut sink);
+    assert!(matches!(sink.events[..], [Event::OrderAccepted { .. }]), "{:?}", sink.events);
+    for settled in feedback.drain(..) {
+        if let Feedback::Settle(settlement) = settled {
+            risk.settle(&settlement);
+        }
+    }
+    risk.settled_through(second);
+    assert_eq!(risk.balance(account, quote).available, Amount(30));
+    assert!(matches!(risk.decide(third, Timestamp(0), &commands[2]), Decision::Order(_)));
+    // Out of doubt, and while its own order is on its way.
+    assert!(matches!(risk.decide(Sequence(10), Timestamp(0), &buy(5)), Decision::Order(_)));
 }

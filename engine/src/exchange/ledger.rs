@@ -53,7 +53,7 @@ pub(super) struct Account {
     /// How many balances there are in all.
     entries: u16,
     chunk_class: u8,
-    /// [`EXISTS`], [`SUSPENDED`], [`OWES`].
+    /// [`EXISTS`], [`SUSPENDED`], [`OWES`], [`IN_DOUBT`].
     flags: u8,
 }
 
@@ -63,6 +63,8 @@ const EXISTS: u8 = 1;
 const SUSPENDED: u8 = 2;
 /// It owes something; what, is told by the ledger's debts.
 const OWES: u8 = 4;
+/// The matcher may be holding a part of what is available, as long as something of the account is on its way.
+const IN_DOUBT: u8 = 8;
 
 /// Which asset a balance is of that is not there.
 const NO_ASSET: AssetId = AssetId(u16::MAX);
@@ -81,10 +83,26 @@ const VACANT: Account = Account {
 };
 
 impl Account {
-    /// Whether the account may order, transfer and withdraw: it is not suspended and owes nothing.
+    /// Whether the account may order, transfer and withdraw, and what is available is so at least.
     #[inline]
     pub(super) const fn is_active(&self) -> bool {
-        self.flags & (SUSPENDED | OWES) == 0
+        self.flags & (SUSPENDED | OWES | IN_DOUBT) == 0
+    }
+
+    /// Whether it owes something.
+    pub(super) const fn owes(&self) -> bool {
+        self.flags & OWES != 0
+    }
+
+    /// Until the command at `sequence` is settled, less may be available than is seen.
+    pub(super) const fn begin_doubt(&mut self, sequence: u64) {
+        self.in_flight_until = sequence;
+        self.set(IN_DOUBT, true);
+    }
+
+    /// All that was on its way has been settled.
+    pub(super) const fn end_doubt(&mut self) {
+        self.set(IN_DOUBT, false);
     }
 
     /// Whether it is suspended.
@@ -253,7 +271,10 @@ impl Ledger {
 
     /// No command is on its way any more.
     pub(super) fn forget_what_is_in_flight(&mut self) {
-        self.records.iter_mut().for_each(|record| record.in_flight_until = 0);
+        for record in self.records.iter_mut() {
+            record.in_flight_until = 0;
+            record.end_doubt();
+        }
     }
 
     /// Opens the books of an asset; ids may leave gaps.

@@ -1,7 +1,8 @@
 //! The matcher: owns the books, decides what only they can tell, and numbers all that happens.
 //!
 //! It takes each command together with what risk decided about it, emits the events in order, and reports to
-//! risk's ledger what each fill and each closed order changes. It never looks at a balance.
+//! risk's ledger what each fill and each closed order changes. It never looks at a balance, but for what risk
+//! [leaves to it](Matcher::decide).
 
 use super::{
     book::BookSide,
@@ -95,8 +96,8 @@ impl Matcher {
     /// Carries out the command at `sequence` as risk decided it.
     ///
     /// # Panics
-    /// When `decision` is [`Decision::Wait`]: such a command has not been decided; or [`Decision::StartEpoch`], where the
-    /// state is replaced instead.
+    /// When `decision` is [`Decision::Wait`] or [`Decision::Conditional`]: such a command has not been decided; or
+    /// [`Decision::StartEpoch`], where the state is replaced instead.
     #[inline]
     pub fn execute(
         &mut self,
@@ -133,7 +134,9 @@ impl Matcher {
             }
             Decision::Airdrop { source, locked_until } => self.mirror.pay(command, *source, *locked_until, sink),
             Decision::Refuse(reason) => sink.emit(refused(*reason, command)),
-            Decision::Wait { .. } => panic!("sequence {sequence} was passed on before it was decided"),
+            Decision::Wait { .. } | Decision::Conditional(_) => {
+                panic!("sequence {sequence} was passed on before it was decided")
+            }
             Decision::StartEpoch => panic!("an epoch starts at {sequence}: the state must be replaced there"),
         }
     }

@@ -9,6 +9,7 @@
 
 mod auction;
 mod book;
+mod conditional;
 mod credits;
 mod id_index;
 mod ledger;
@@ -30,6 +31,7 @@ mod view;
 mod weighed;
 
 pub use auction::Indicative;
+pub use conditional::{Conditional, RecentSettlements};
 pub use ledger::Balance;
 pub use matcher::{MatchSink, Matcher};
 pub use payouts::{

@@ -328,7 +328,7 @@ impl Busting {
         self.risk.settle_all(sequence);
         match decision {
             Decision::Refuse(reason) => return Err(reason),
-            Decision::Order(_) | Decision::Wait { .. } | Decision::StartEpoch => {
+            Decision::Order(_) | Decision::Conditional(_) | Decision::Wait { .. } | Decision::StartEpoch => {
                 unreachable!("a {} is not applied here", command.kind_name())
             }
             Decision::Done(_) | Decision::Forward | Decision::Airdrop { .. } => {}

@@ -3,8 +3,10 @@
 //! Risk may run ahead of the matcher. What the matcher has not yet settled can only *add* to available balances,
 //! because every hold is a worst case; so what risk sees is a lower bound, and a check that passes on it passes
 //! on the exact balance. A check that fails on it is decided only when everything that could still change the
-//! account has been settled; until then [`Risk::decide`] answers [`Decision::Wait`], having changed nothing. So
-//! the outcome never depends on how far risk has run ahead. Never names a thread or a ring.
+//! account has been settled; until then [`Risk::decide`] answers [`Decision::Wait`], having changed nothing. Whoever does
+//! not want to wait leaves it [to the matcher](Decision::Conditional), which can tell at once; then the matcher may hold
+//! more of the account than risk knows of, so until that is settled the account is in doubt, and whatever it asks for
+//! waits. So the outcome never depends on how far risk has run ahead. Never names a thread or a ring.
 
 use std::fmt;
 
@@ -12,6 +14,7 @@ use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
 use super::{
+    conditional::{Conditional, Purpose},
     credits::Credits,
     ledger::{Account, Balance, EXTERNAL, Ledger},
     payouts::Payouts,
@@ -42,6 +45,8 @@ pub enum Decision {
     Forward,
     /// An order or a replacing, with what was moved to held for it and the rates in force.
     Order(OrderTerms),
+    /// The matcher has to [decide](super::Matcher::decide), before it carries it out, whether the account covers it.
+    Conditional(Conditional),
     /// An airdrop was paid; the matcher tells to whom.
     Airdrop {
         /// The system account that paid.
@@ -101,6 +106,27 @@ pub enum Settlement {
         /// An order is closed by it.
         order_done: bool,
     },
+    /// What [was left open](Decision::Conditional) is covered, and held from now on.
+    Hold {
+        /// Whose.
+        account: AccountId,
+        /// What.
+        asset: AssetId,
+        /// How much.
+        amount: Amount,
+    },
+}
+
+impl Settlement {
+    /// Whose balances it changes; one account twice if it is one.
+    #[inline]
+    #[must_use]
+    pub const fn accounts(&self) -> [AccountId; 2] {
+        match *self {
+            Self::Fill { buyer, seller, .. } => [buyer, seller],
+            Self::Release { account, .. } | Self::Hold { account, .. } => [account; 2],
+        }
+    }
 }
 
 /// How far a withdrawal has come. The numbers are part of the canonical state.
@@ -257,6 +283,47 @@ impl Risk {
         }
     }
 
+    /// Leaves to the matcher what [`decide`](Self::decide) has just said to wait for, with the same arguments, if it is an
+    /// order or a replacing; so many `settlements` have been settled so far. None if it has to wait.
+    ///
+    /// An account that is in doubt already has to wait: so it is out of doubt soon however busy it is, and the matcher looks at
+    /// each of its settlements once.
+    #[cold]
+    pub fn decide_conditionally(
+        &mut self,
+        sequence: Sequence,
+        command: &Command,
+        settlements: u64,
+    ) -> Option<Decision> {
+        // Whatever else could be wrong with the command was looked at before it was said to wait.
+        let (account, market, side, held, is_order) = match *command {
+            Command::PlaceLimit { account, market, side, price, quantity, .. } => {
+                (account, market, side, limit_hold(self.market(market).ok()?, side, price, quantity).ok()?, true)
+            }
+            Command::PlaceMarketBuy { account, market, budget, .. } => (account, market, Side::Buy, budget, true),
+            Command::PlaceMarketSell { account, market, quantity, .. } => {
+                (account, market, Side::Sell, base_amount(self.market(market).ok()?, quantity).ok()?, true)
+            }
+            Command::ReplaceOrder { account, market, side, price, quantity, .. } => {
+                (account, market, side, limit_hold(self.market(market).ok()?, side, price, quantity).ok()?, false)
+            }
+            _ => return None,
+        };
+        let spec = self.market(market).ok()?;
+        let (asset, group) = (spec.held_asset(side), market_group(market));
+        let terms = OrderTerms { held, maker_rate: spec.maker_rate, taker_rate: spec.taker_rate };
+        let record = self.ledger.account_mut(account).filter(|record| record.is_active())?;
+        record.begin_doubt(sequence.0);
+        if is_order {
+            record.order_begins(sequence.0, group);
+        }
+        self.market_group_until[group] = sequence.0;
+        self.passed_on = sequence;
+        let available = self.ledger.balance(account, asset).available;
+        let purpose = if is_order { Purpose::Order } else { Purpose::Replacing };
+        Some(Decision::Conditional(Conditional { account, asset, available, settlements, terms, purpose }))
+    }
+
     /// Takes what the matcher reports.
     #[inline(always)]
     pub fn settle(&mut self, settlement: &Settlement) {
@@ -285,6 +352,7 @@ impl Risk {
             Settlement::Release { account, asset, amount, order_done } => {
                 self.ledger.release_for_order(account, asset, amount, order_done);
             }
+            Settlement::Hold { account, asset, amount } => self.ledger.hold(account, asset, amount),
         }
     }
 
@@ -646,7 +714,7 @@ impl Risk {
         let Some(record) = self.ledger.account_mut(account) else {
             return Err(Refusal::Exact(RejectReason::UnknownAccount));
         };
-        check_active(record)?;
+        check_active(record, self.settled)?;
         let Some(Some(spec)) = self.markets.get(usize::from(market.0)) else {
             return Err(Refusal::Exact(RejectReason::UnknownMarket));
         };
@@ -774,8 +842,9 @@ impl Risk {
 
     #[inline]
     fn active_account(&mut self, account: AccountId) -> Result<&mut Account, Refusal> {
+        let settled = self.settled;
         let record = self.existing_account(account)?;
-        check_active(record)?;
+        check_active(record, settled)?;
         Ok(record)
     }
 
@@ -896,14 +965,22 @@ fn base_amount(spec: &MarketSpec, quantity: Quantity) -> Result<Amount, Refusal>
     spec.base_amount(quantity).ok_or(Refusal::Exact(RejectReason::QuantityTooLarge))
 }
 
-/// The account is neither suspended nor owes.
+/// The account is neither suspended nor owes, and what is seen of its balances is a lower bound.
 #[inline]
-fn check_active(account: &Account) -> Result<(), Refusal> {
-    if account.is_active() {
-        return Ok(());
+fn check_active(account: &mut Account, settled: Sequence) -> Result<(), Refusal> {
+    if account.is_active() { Ok(()) } else { check_inactive(account, settled) }
+}
+
+#[cold]
+fn check_inactive(account: &mut Account, settled: Sequence) -> Result<(), Refusal> {
+    check(!account.is_suspended(), RejectReason::AccountSuspended)?;
+    check(!account.owes(), RejectReason::AccountOwes)?;
+    // So it is in doubt, unless all that was on its way has been settled.
+    if account.in_flight_until > settled.0 {
+        return Err(Refusal::WaitUntil(Sequence(account.in_flight_until)));
     }
-    let suspended = account.is_suspended();
-    Err(Refusal::Exact(if suspended { RejectReason::AccountSuspended } else { RejectReason::AccountOwes }))
+    account.end_doubt();
+    Ok(())
 }
 
 /// What is held for a limit order. What it can cost at worst, fee included, must fit an amount for a sell too.
@@ -925,7 +1002,7 @@ fn limit_hold(spec: &MarketSpec, side: Side, price: Price, quantity: Quantity) -
 }
 
 #[inline]
-const fn charge_and_rebate(fee: i64) -> (u64, u64) {
+pub(super) const fn charge_and_rebate(fee: i64) -> (u64, u64) {
     if fee >= 0 { (fee.unsigned_abs(), 0) } else { (0, fee.unsigned_abs()) }
 }
 

@@ -49,18 +49,6 @@ impl<T: Copy> Outlet<T> {
         }
     }
 
-    #[inline]
-    pub(super) fn push(&mut self, item: T) {
-        if self.waiting.is_empty() {
-            // A closed ring means that the other stage has gone; the pipeline is ending.
-            if let Err(spsc::PushError::Full(item)) = self.ring.push(item) {
-                self.waiting.push(item);
-            }
-        } else {
-            self.waiting.push(item);
-        }
-    }
-
     /// Pushes what waits; gives whether it pushed anything.
     #[inline]
     pub(super) fn flush(&mut self) -> bool {
@@ -69,7 +57,7 @@ impl<T: Copy> Outlet<T> {
 
     #[cold]
     fn flush_waiting(&mut self) -> bool {
-        // A closed ring takes everything, as in `push`.
+        // A closed ring takes everything, as in `stage`.
         let waiting = &self.waiting[self.pushed..];
         let pushed = self.ring.push_slice(waiting).unwrap_or(waiting.len());
         self.pushed += pushed;

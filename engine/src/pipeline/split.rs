@@ -12,10 +12,13 @@
 //! goes back through the feedback ring; when all settlements up to a sequence are in that ring, the cursor `matched`
 //! says so. Risk reads the cursor first and the ring after it, so what the cursor covers has been settled.
 //!
+//! What risk cannot decide before something has been settled it leaves to the matcher where that can tell, by what it has
+//! settled [of late](RecentSettlements); the cursor `needed_from` says how far back that may have to look.
+//!
 //! Neither waits for the other inside a poll: what does not fit a ring waits in an [`Outlet`], and a command that
 //! risk cannot decide yet is tried again in a later poll, when everything decided before it has long been passed on.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use ringbuf::{Cursor, CursorReader, broadcast, spsc};
 
@@ -30,7 +33,7 @@ use super::{
 };
 use crate::{
     event::{Event, EventSink as _},
-    exchange::{Decision, MatchSink, Matcher, Risk, Settlement},
+    exchange::{Decision, MatchSink, Matcher, RecentSettlements, Risk, Settlement},
     types::{Sequence, Timestamp},
 };
 
@@ -53,8 +56,13 @@ pub(super) struct RiskStage {
     settled: Sequence,
     /// The last sequence decided.
     decided: Sequence,
-    /// The first undecided command, and what it waits for.
+    /// What the first undecided command waits for.
     waits_for: Option<Sequence>,
+    /// How many settlements it has taken.
+    settlements: u64,
+    /// What was left to the matcher and is not settled yet: its sequence, and how many settlements had been taken then.
+    left: VecDeque<(Sequence, u64)>,
+    needed_from: Cursor,
     answers: Answers,
     latency: Recorder<2>,
 }
@@ -68,6 +76,7 @@ impl RiskStage {
         decisions: spsc::Producer<Decided>,
         feedback: spsc::Consumer<Settlement>,
         matched: CursorReader,
+        needed_from: Cursor,
         last: Sequence,
         durable: CursorReader,
         latency: Recorder<2>,
@@ -82,6 +91,9 @@ impl RiskStage {
             settled: last,
             decided: last,
             waits_for: None,
+            settlements: 0,
+            left: VecDeque::new(),
+            needed_from,
             answers: Answers::new(durable),
             latency,
         }
@@ -96,11 +108,16 @@ impl RiskStage {
             self.risk.settle(self.feedback.get(offset).expect("counted as readable"));
         }
         self.feedback.release(settlements);
+        self.settlements += settlements as u64;
         if matched == self.settled {
             return settlements > 0;
         }
         self.settled = matched;
         self.risk.settled_through(matched);
+        while self.left.front().is_some_and(|(sequence, _)| *sequence <= matched) {
+            self.left.pop_front();
+        }
+        self.needed_from.publish(self.left.front().map_or(self.settlements, |(_, settlements)| *settlements));
         true
     }
 
@@ -165,10 +182,15 @@ impl Poll for RiskStage {
             self.risk.look_ahead(|distance| later(&self.input, done + distance, count));
             let timed = self.latency.records() && is_timed(input.sequence);
             let before = if timed { self.latency.now(&self.shared.clock) } else { started };
-            let decision = self.risk.decide(input.sequence, input.time, &input.command);
+            let mut decision = self.risk.decide(input.sequence, input.time, &input.command);
             if let Decision::Wait { until } = decision {
-                self.waits_for = Some(until);
-                break;
+                let left = self.risk.decide_conditionally(input.sequence, &input.command, self.settlements);
+                let Some(conditional) = left else {
+                    self.waits_for = Some(until);
+                    break;
+                };
+                self.left.push_back((input.sequence, self.settlements));
+                decision = conditional;
             }
             if decision == Decision::StartEpoch {
                 // Everything before it is settled, so nothing is on its way to the half that is replaced.
@@ -211,6 +233,8 @@ pub(super) struct MatcherStage {
     matcher: Matcher,
     decisions: spsc::Consumer<Decided>,
     feedback: Outlet<Settlement>,
+    recent: RecentSettlements,
+    needed_from: CursorReader,
     matched: Cursor,
     output: Outlet<Output>,
     /// The last sequence carried out; `matched` follows when all its settlements are in the ring.
@@ -227,6 +251,7 @@ impl MatcherStage {
         matcher: Matcher,
         decisions: spsc::Consumer<Decided>,
         feedback: Outlet<Settlement>,
+        needed_from: CursorReader,
         matched: Cursor,
         output: Outlet<Output>,
         last: Sequence,
@@ -239,6 +264,8 @@ impl MatcherStage {
             matcher,
             decisions,
             feedback,
+            recent: RecentSettlements::default(),
+            needed_from,
             matched,
             output,
             done: last,
@@ -252,9 +279,12 @@ impl MatcherStage {
         (self.matcher, self.done)
     }
 
-    /// Pushes what waits; gives whether there is anything that others may not have seen yet.
+    /// Passes on what was settled, and what waits; gives whether there is anything that others may not have seen yet.
     #[inline]
     fn flush(&mut self) -> bool {
+        // At once for all commands of a poll: risk looks at nothing before `matched` covers it, and one by one each would take
+        // the cache line from under its eyes.
+        self.feedback.commit(|_| ());
         let mut worked = self.feedback.flush();
         if self.feedback.is_flushed() && self.matched.load() != self.done.0 {
             self.matched.publish(self.done.0);
@@ -317,7 +347,19 @@ impl Poll for MatcherStage {
                 now = self.latency.now(&self.shared.clock);
             }
             let commands = CommandSink::new(&mut self.output, input, now);
-            let mut sink = SplitSink { commands, feedback: &mut self.feedback };
+            let left_open = match decision {
+                Decision::Conditional(conditional) => Some(self.matcher.decide(conditional, &self.recent)),
+                _ => None,
+            };
+            let (feedback, recent, needed_from) = (&mut self.feedback, &mut self.recent, &self.needed_from);
+            let mut sink = SplitSink { commands, feedback, recent, needed_from };
+            let decision = match &left_open {
+                Some((decided, settled_before)) => {
+                    settled_before.iter().for_each(|settlement| sink.settle(*settlement));
+                    decided
+                }
+                None => decision,
+            };
             if *decision == Decision::StartEpoch {
                 let digest = input.begins_epoch().expect("nothing else begins an epoch");
                 let (matcher, corrections) = self.shared.take_matcher(input.sequence, digest);
@@ -359,6 +401,8 @@ impl Poll for MatcherStage {
 struct SplitSink<'a> {
     commands: CommandSink<'a>,
     feedback: &'a mut Outlet<Settlement>,
+    recent: &'a mut RecentSettlements,
+    needed_from: &'a CursorReader,
 }
 
 impl MatchSink for SplitSink<'_> {
@@ -369,6 +413,10 @@ impl MatchSink for SplitSink<'_> {
 
     #[inline]
     fn settle(&mut self, settlement: Settlement) {
-        self.feedback.push(settlement);
+        if self.recent.is_full() {
+            self.recent.forget_before(self.needed_from.load());
+        }
+        self.recent.note(&settlement);
+        self.feedback.stage(settlement);
     }
 }

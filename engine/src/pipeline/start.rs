@@ -419,7 +419,8 @@ fn build(
         let (risk, matcher) = beginning.exchange.into_parts();
         let (decisions, decisions_consumer) = spsc::channel(config.input_ring)?;
         let (feedback, feedback_consumer) = spsc::channel(config.event_ring)?;
-        let matched = Cursor::new(last.0);
+        let (matched, needed_from) = (Cursor::new(last.0), Cursor::new(0));
+        let needed_from_reader = needed_from.reader();
         let (risk_recorder, risk_collector) = recorder(config.record_latency);
         let (matcher_recorder, matcher_collector) = recorder(config.record_latency);
         stages.push(Stage::Risk(Box::new(RiskStage::new(
@@ -429,6 +430,7 @@ fn build(
             decisions,
             feedback_consumer,
             matched.reader(),
+            needed_from,
             last,
             durable_reader.clone(),
             risk_recorder,
@@ -439,6 +441,7 @@ fn build(
             matcher,
             decisions_consumer,
             Outlet::new(feedback),
+            needed_from_reader,
             matched,
             output,
             last,
