@@ -25,6 +25,9 @@ use crate::{
 /// Commands in one block.
 const BLOCK: usize = 1_024;
 
+/// How often both are measured in one round of the run: they differ by less than one measurement from the next.
+const REPEATS: usize = 5;
+
 /// A long history, in a journal and in memory.
 pub struct History {
     workload: Workload,
@@ -51,12 +54,16 @@ impl History {
         Ok(Self { workload, journal, expected, in_line, replays, failures })
     }
 
-    /// Applies it once from memory and once from the journal.
+    /// Applies it some times from memory and from the journal, in turn.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub fn round(&mut self) -> Result<()> {
         read_into_page_cache(self.journal.path())?;
+        (0..REPEATS).try_for_each(|_| self.repeat())
+    }
+
+    fn repeat(&mut self) -> Result<()> {
         let outcomes = [("in line", in_line::run(&self.workload)), ("replay", replay(self.journal.path())?)];
         let commands = self.workload.commands() as f64;
         for ((way, outcome), samples) in outcomes.into_iter().zip([&mut self.in_line, &mut self.replays]) {
@@ -76,7 +83,7 @@ impl History {
         let outcome = if self.failures.is_empty() { "same end state" } else { "END STATES DIFFER" };
         let conditions = vec![
             format!(
-                "{} commands, from a new exchange to the last event's hash",
+                "{} commands, from a new exchange to the last event's hash; {REPEATS} times in each round, in turn",
                 grouped(self.workload.commands() as u64)
             ),
             self.workload.description,
