@@ -13,9 +13,8 @@
 //! ```
 //!
 //! Compared to [`spsc`](crate::spsc), which publishes an index: a round trip is a third shorter, as each end waits for one
-//! line instead of two, and messages that come one by one, their consumer waiting for each, cost less. Small items in batches
-//! are what `spsc` is for, as each takes a whole line here. What is in the ring can only be taken in order, not looked at
-//! ahead.
+//! line instead of two. Small items in batches are what `spsc` is for, as each takes a whole line here. What is in the ring
+//! can only be taken in order, not looked at ahead.
 //!
 //! Neither end ever waits. Either end may close the ring, and dropping an end closes it, also when its thread
 //! panics: nobody waits for a peer that is gone. What was pushed before the producer closed can still be taken.
@@ -131,12 +130,15 @@ impl<T> Producer<T> {
             return Err(Closed);
         }
         let count = self.room(items.len());
+        let asks_ahead = count <= self.capacity() / 4;
         // From the last to the first: the consumer, who waits for the first, then finds all of them there and never
         // takes a line that is still being written.
         for (offset, item) in items[..count].iter().enumerate().rev() {
             let position = self.tail.wrapping_add(offset as u64);
-            // As many as are pushed now most likely come next.
-            prefetch_write(self.ring.slot(position.wrapping_add(count as u64)));
+            if asks_ahead {
+                // As many as are pushed now most likely come next; with more, they are most likely still being read.
+                prefetch_write(self.ring.slot(position.wrapping_add(count as u64)));
+            }
             // SAFETY: there is room for `count`, so this slot is the producer's alone until it is stamped.
             unsafe { self.ring.fill(position, *item) };
         }

@@ -18,12 +18,14 @@
 //! Owned by who runs the halves apart; who runs them together never needs it.
 
 use super::{
+    decision::{Decision, OrderTerms, Settlement},
     matcher::Matcher,
-    risk::{Decision, OrderTerms, Settlement, charge_and_rebate},
+    risk::{Risk, base_amount, charge_and_rebate, limit_hold, market_group},
 };
 use crate::{
+    command::Command,
     event::RejectReason,
-    types::{AccountId, Amount, AssetId},
+    types::{AccountId, Amount, AssetId, Sequence, Side},
 };
 
 /// A command that is to be carried out if its account covers it, which risk could not tell.
@@ -47,6 +49,49 @@ pub(super) enum Purpose {
     Order,
     /// The new hold of an order that is replaced, or else all that is available.
     Replacing,
+}
+
+impl Risk {
+    /// Leaves to the matcher what [`decide`](Self::decide) has just said to wait for, with the same arguments, if it is an
+    /// order or a replacing; so many `settlements` have been settled so far. None if it has to wait.
+    ///
+    /// An account that is in doubt already has to wait: so it is out of doubt soon however busy it is, and the matcher looks at
+    /// each of its settlements once.
+    #[cold]
+    pub fn decide_conditionally(
+        &mut self,
+        sequence: Sequence,
+        command: &Command,
+        settlements: u64,
+    ) -> Option<Decision> {
+        // Whatever else could be wrong with the command was looked at before it was said to wait.
+        let (account, market, side, held, is_order) = match *command {
+            Command::PlaceLimit { account, market, side, price, quantity, .. } => {
+                (account, market, side, limit_hold(self.market(market).ok()?, side, price, quantity).ok()?, true)
+            }
+            Command::PlaceMarketBuy { account, market, budget, .. } => (account, market, Side::Buy, budget, true),
+            Command::PlaceMarketSell { account, market, quantity, .. } => {
+                (account, market, Side::Sell, base_amount(self.market(market).ok()?, quantity).ok()?, true)
+            }
+            Command::ReplaceOrder { account, market, side, price, quantity, .. } => {
+                (account, market, side, limit_hold(self.market(market).ok()?, side, price, quantity).ok()?, false)
+            }
+            _ => return None,
+        };
+        let spec = self.market(market).ok()?;
+        let (asset, group) = (spec.held_asset(side), market_group(market));
+        let terms = OrderTerms { held, maker_rate: spec.maker_rate, taker_rate: spec.taker_rate };
+        let record = self.ledger.account_mut(account).filter(|record| record.is_active())?;
+        record.begin_doubt(sequence.0);
+        if is_order {
+            record.order_begins(sequence.0, group);
+        }
+        self.market_group_until[group] = sequence.0;
+        self.passed_on = sequence;
+        let available = self.ledger.balance(account, asset).available;
+        let purpose = if is_order { Purpose::Order } else { Purpose::Replacing };
+        Some(Decision::Conditional(Conditional { account, asset, available, settlements, terms, purpose }))
+    }
 }
 
 impl Matcher {
@@ -170,12 +215,6 @@ impl RecentSettlements {
         }
     }
 
-    /// How many were noted so far, which is the number of the next.
-    #[must_use]
-    pub const fn count(&self) -> u64 {
-        self.count
-    }
-
     /// Whether the next one needs more room, unless something can be [forgotten](Self::forget_before).
     #[inline]
     #[must_use]
@@ -283,7 +322,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(recent.count(), all.len() as u64);
+        assert_eq!(recent.count, all.len() as u64);
     }
 
     #[test]
@@ -297,6 +336,6 @@ mod tests {
         // Forgetting never goes back, nor beyond what there is.
         recent.forget_before(3);
         recent.forget_before(u64::MAX);
-        assert_eq!(recent.of(AccountId(1), recent.count()).count(), 0);
+        assert_eq!(recent.of(AccountId(1), recent.count).count(), 0);
     }
 }

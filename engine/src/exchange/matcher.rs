@@ -6,11 +6,11 @@
 
 use super::{
     book::BookSide,
+    decision::{Decision, OrderTerms, Settlement},
     look_ahead::Noted,
     matching::{ANY_BID, Stopped, Taker, cancel_taker, match_budget, match_limit},
     mirror::Mirror,
     orders::{NONE, OPEN_ORDERS_MAX, Order, Orders, Traded},
-    risk::{Decision, OrderTerms, Settlement},
 };
 use crate::{
     command::Command,

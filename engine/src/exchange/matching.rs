@@ -2,9 +2,9 @@
 
 use super::{
     book::BookSide,
+    decision::{OrderTerms, Settlement},
     matcher::{Market, MatchSink},
     orders::Orders,
-    risk::{OrderTerms, Settlement},
 };
 use crate::{
     event::{CancelReason, Event},

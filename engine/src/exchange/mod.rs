@@ -11,6 +11,7 @@ mod auction;
 mod book;
 mod conditional;
 mod credits;
+mod decision;
 mod id_index;
 mod ledger;
 mod levels;
@@ -32,6 +33,7 @@ mod weighed;
 
 pub use auction::Indicative;
 pub use conditional::{Conditional, RecentSettlements};
+pub use decision::{Decision, OrderTerms, Settlement};
 pub use ledger::Balance;
 pub use matcher::{MatchSink, Matcher};
 pub use payouts::{
@@ -39,7 +41,7 @@ pub use payouts::{
 };
 pub use repair::{Busting, KeptFill};
 pub use restore::{InTurn, RestoreError, Restoring};
-pub use risk::{AccountView, Decision, OrderTerms, Risk, Settlement, Withdrawal, WithdrawalState};
+pub use risk::{AccountView, Risk, Withdrawal, WithdrawalState};
 pub use state::StateHash;
 pub use view::{BookView, LevelView, MarketView, OrderView, QueuePosition};
 

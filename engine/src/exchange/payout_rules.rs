@@ -1,9 +1,10 @@
 //! What risk says to the commands about operators, payouts and debts.
 
 use super::{
+    decision::Decision,
     ledger::{RECEIVABLES, TREASURY, UNBACKED, system_index},
     payouts::{AIRDROP_LINES_MAX, Airdrop, AirdropState},
-    risk::{Decision, Refusal, Risk, check, check_amount},
+    risk::{Refusal, Risk, check, check_amount},
 };
 use crate::{
     command::Command,

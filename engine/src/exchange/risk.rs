@@ -14,8 +14,8 @@ use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
 use super::{
-    conditional::{Conditional, Purpose},
     credits::Credits,
+    decision::{Decision, OrderTerms, Settlement},
     ledger::{Account, Balance, EXTERNAL, Ledger},
     payouts::Payouts,
 };
@@ -28,106 +28,6 @@ use crate::{
         TradingStatus, WithdrawalId,
     },
 };
-
-/// What risk says to a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Nothing was changed: ask again when everything up to `until` has been settled.
-    Wait {
-        /// The last sequence that could still change the answer.
-        until: Sequence,
-    },
-    /// The command is declined.
-    Refuse(RejectReason),
-    /// All of it is done; the matcher only publishes the event.
-    Done(Event),
-    /// The matcher alone decides.
-    Forward,
-    /// An order or a replacing, with what was moved to held for it and the rates in force.
-    Order(OrderTerms),
-    /// The matcher has to [decide](super::Matcher::decide), before it carries it out, whether the account covers it.
-    Conditional(Conditional),
-    /// An airdrop was paid; the matcher tells to whom.
-    Airdrop {
-        /// The system account that paid.
-        source: AccountId,
-        /// Until when it is locked; 0 without a lock.
-        locked_until: Timestamp,
-    },
-    /// The state is to be replaced: a new epoch starts here.
-    StartEpoch,
-}
-
-/// What an order takes along from risk to the matcher.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OrderTerms {
-    /// What is held for it. For a replacing this may be less than the new hold: all that was available.
-    pub held: Amount,
-    /// The maker's rate pinned to it.
-    pub maker_rate: FeeRate,
-    /// The taker's rate pinned to it.
-    pub taker_rate: FeeRate,
-}
-
-/// What the matcher reports back to risk's ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settlement {
-    /// A fill. Both sides' assets are the market's.
-    Fill {
-        /// The market.
-        market: MarketId,
-        /// Who pays quote.
-        buyer: AccountId,
-        /// Who pays base.
-        seller: AccountId,
-        /// What the buyer pays the seller.
-        notional: Amount,
-        /// What the seller gives the buyer.
-        base_amount: Amount,
-        /// What the buyer is charged; negative is a rebate.
-        buyer_fee: i64,
-        /// What the seller is charged; negative is a rebate.
-        seller_fee: i64,
-        /// The part of the buyer's hold that is free again.
-        released: Amount,
-        /// The buyer's order is closed.
-        buyer_done: bool,
-        /// The seller's order is closed.
-        seller_done: bool,
-    },
-    /// A hold, or part of one, is free again.
-    Release {
-        /// Whose.
-        account: AccountId,
-        /// What.
-        asset: AssetId,
-        /// How much.
-        amount: Amount,
-        /// An order is closed by it.
-        order_done: bool,
-    },
-    /// What [was left open](Decision::Conditional) is covered, and held from now on.
-    Hold {
-        /// Whose.
-        account: AccountId,
-        /// What.
-        asset: AssetId,
-        /// How much.
-        amount: Amount,
-    },
-}
-
-impl Settlement {
-    /// Whose balances it changes; one account twice if it is one.
-    #[inline]
-    #[must_use]
-    pub const fn accounts(&self) -> [AccountId; 2] {
-        match *self {
-            Self::Fill { buyer, seller, .. } => [buyer, seller],
-            Self::Release { account, .. } | Self::Hold { account, .. } => [account; 2],
-        }
-    }
-}
 
 /// How far a withdrawal has come. The numbers are part of the canonical state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,9 +95,9 @@ pub struct Risk {
     /// Everything up to here has been settled.
     settled: Sequence,
     /// The last sequence passed on to the matcher.
-    passed_on: Sequence,
+    pub(super) passed_on: Sequence,
     /// By market number modulo 64: the last command that may change the accounts with orders there.
-    market_group_until: Box<[u64; MARKET_GROUPS]>,
+    pub(super) market_group_until: Box<[u64; MARKET_GROUPS]>,
 }
 
 const MARKET_GROUPS: usize = 64;
@@ -281,47 +181,6 @@ impl Risk {
                 Decision::Refuse(reason)
             }
         }
-    }
-
-    /// Leaves to the matcher what [`decide`](Self::decide) has just said to wait for, with the same arguments, if it is an
-    /// order or a replacing; so many `settlements` have been settled so far. None if it has to wait.
-    ///
-    /// An account that is in doubt already has to wait: so it is out of doubt soon however busy it is, and the matcher looks at
-    /// each of its settlements once.
-    #[cold]
-    pub fn decide_conditionally(
-        &mut self,
-        sequence: Sequence,
-        command: &Command,
-        settlements: u64,
-    ) -> Option<Decision> {
-        // Whatever else could be wrong with the command was looked at before it was said to wait.
-        let (account, market, side, held, is_order) = match *command {
-            Command::PlaceLimit { account, market, side, price, quantity, .. } => {
-                (account, market, side, limit_hold(self.market(market).ok()?, side, price, quantity).ok()?, true)
-            }
-            Command::PlaceMarketBuy { account, market, budget, .. } => (account, market, Side::Buy, budget, true),
-            Command::PlaceMarketSell { account, market, quantity, .. } => {
-                (account, market, Side::Sell, base_amount(self.market(market).ok()?, quantity).ok()?, true)
-            }
-            Command::ReplaceOrder { account, market, side, price, quantity, .. } => {
-                (account, market, side, limit_hold(self.market(market).ok()?, side, price, quantity).ok()?, false)
-            }
-            _ => return None,
-        };
-        let spec = self.market(market).ok()?;
-        let (asset, group) = (spec.held_asset(side), market_group(market));
-        let terms = OrderTerms { held, maker_rate: spec.maker_rate, taker_rate: spec.taker_rate };
-        let record = self.ledger.account_mut(account).filter(|record| record.is_active())?;
-        record.begin_doubt(sequence.0);
-        if is_order {
-            record.order_begins(sequence.0, group);
-        }
-        self.market_group_until[group] = sequence.0;
-        self.passed_on = sequence;
-        let available = self.ledger.balance(account, asset).available;
-        let purpose = if is_order { Purpose::Order } else { Purpose::Replacing };
-        Some(Decision::Conditional(Conditional { account, asset, available, settlements, terms, purpose }))
     }
 
     /// Takes what the matcher reports.
@@ -907,7 +766,7 @@ impl Risk {
     }
 
     #[inline]
-    fn market(&self, market: MarketId) -> Result<&MarketSpec, Refusal> {
+    pub(super) fn market(&self, market: MarketId) -> Result<&MarketSpec, Refusal> {
         let spec = self.markets.get(usize::from(market.0)).and_then(Option::as_ref);
         spec.ok_or(Refusal::Exact(RejectReason::UnknownMarket))
     }
@@ -960,7 +819,7 @@ fn check_rates(maker_rate: FeeRate, taker_rate: FeeRate) -> Result<(), Refusal> 
 }
 
 #[inline]
-fn base_amount(spec: &MarketSpec, quantity: Quantity) -> Result<Amount, Refusal> {
+pub(super) fn base_amount(spec: &MarketSpec, quantity: Quantity) -> Result<Amount, Refusal> {
     check(!quantity.is_zero(), RejectReason::ZeroQuantity)?;
     spec.base_amount(quantity).ok_or(Refusal::Exact(RejectReason::QuantityTooLarge))
 }
@@ -985,7 +844,7 @@ fn check_inactive(account: &mut Account, settled: Sequence) -> Result<(), Refusa
 
 /// What is held for a limit order. What it can cost at worst, fee included, must fit an amount for a sell too.
 #[inline]
-fn limit_hold(spec: &MarketSpec, side: Side, price: Price, quantity: Quantity) -> Result<Amount, Refusal> {
+pub(super) fn limit_hold(spec: &MarketSpec, side: Side, price: Price, quantity: Quantity) -> Result<Amount, Refusal> {
     check(!price.is_zero(), RejectReason::ZeroPrice)?;
     check(price.0 <= PRICE_MAX, RejectReason::PriceTooLarge)?;
     let base_amount = base_amount(spec, quantity)?;
@@ -1007,7 +866,7 @@ pub(super) const fn charge_and_rebate(fee: i64) -> (u64, u64) {
 }
 
 #[inline]
-const fn market_group(market: MarketId) -> usize {
+pub(super) const fn market_group(market: MarketId) -> usize {
     market.0 as usize % MARKET_GROUPS
 }
 
