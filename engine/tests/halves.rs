@@ -127,7 +127,8 @@ fn run_apart(name: &str, history: &History, random: &mut Random, lead: usize, le
                 let (sequence, time, command) = &commands[executed];
                 let mut before = None;
                 if let Decision::Conditional(conditional) = &decision {
-                    (decision, before) = matcher.decide(conditional, &recent);
+                    let (decided, settled_before) = matcher.decide(conditional, &mut recent);
+                    (decision, before) = (decided, Some(settled_before));
                     let is_refused = matches!(decision, Decision::Refuse(_));
                     *(if is_refused { &mut count.refused } else { &mut count.covered }) += 1;
                 }
@@ -168,7 +169,7 @@ fn halves_apart_give_the_outcome_of_the_serial_machine() {
         for seed in 1..=if slow { 20 } else { 2 } {
             for before in [0, 900] {
                 let history = history(kind, seed, before, 1_500);
-                for (lead, left) in [(1, 0), (4, 0), (60, 0), (4, 10), (60, 10), (60, 5)] {
+                for (lead, left) in [(1, 0), (4, 0), (60, 0), (4, 10), (60, 10), (60, 5), (1_500, 10), (1_500, 5)] {
                     let name = format!("{kind:?}, seed {seed}, behind {before}, lead {lead}, left {left}");
                     let mut random = Random::new(seed * 100 + lead as u64 + left);
                     run_apart(&name, &history, &mut random, lead, left, &mut count);
@@ -179,10 +180,10 @@ fn halves_apart_give_the_outcome_of_the_serial_machine() {
     assert!(count.waits > 1_000 && count.covered > 1_000 && count.refused > 1_000, "too seldom: {count:?}");
 }
 
-/// An account about which the matcher has to decide waits until that is settled, and then is as any other again, whatever else
-/// it has under way.
+/// An account of which the matcher may hold more than risk knows is granted what is covered in any case; what may not be is left
+/// to the matcher, or waits. When that is settled, it is as any other again.
 #[test]
-fn doubt_ends() {
+fn what_is_in_doubt_is_not_granted_twice() {
     let (account, market, quote) = (AccountId(1), MarketId(0), AssetId(1));
     let buy = |quantity| Command::PlaceLimit {
         account,
@@ -193,13 +194,20 @@ fn doubt_ends() {
         quantity: Quantity(quantity),
         client_order_id: ClientOrderId(0),
     };
+    let deposit = |number| Command::Deposit {
+        account,
+        asset: quote,
+        amount: Amount(100),
+        external_id: ExternalId::from_u128(number),
+    };
+    let withdraw = |amount| Command::RequestWithdrawal { account, asset: quote, amount: Amount(amount) };
     let (base, lot_size, tick_value, no_fee) = (AssetId(0), Amount(1), Amount(1), FeeRate(0));
     let setup = [
         Command::AddAsset { asset: base, symbol: "BTC".parse().unwrap(), scale: 8 },
         Command::AddAsset { asset: quote, symbol: "USD".parse().unwrap(), scale: 6 },
         Command::AddMarket { market, base, quote, lot_size, tick_value, maker_rate: no_fee, taker_rate: no_fee },
         Command::CreateAccount { account },
-        Command::Deposit { account, asset: quote, amount: Amount(100), external_id: ExternalId::from_u128(1) },
+        deposit(1),
         buy(60),
     ];
     let mut exchange = Exchange::new();
@@ -207,37 +215,63 @@ fn doubt_ends() {
         exchange.apply(sequence, Timestamp(0), command, &mut Vec::new());
     }
     let (mut risk, mut matcher) = exchange.into_parts();
+    let commands = [
+        // Will bring 60, which risk does not see.
+        Command::CancelOrder { account, order: OrderId(6) },
+        // 40 are seen: only the matcher can tell, and holds 70 of the 100.
+        buy(70),
+        // 40 are seen, but 70 may be held of them. Of 30 the matcher holds 20.
+        buy(20),
+        // Not covered: 10 are left.
+        buy(15),
+        // 140 are seen, and 105 may be held of them.
+        deposit(2),
+        buy(35),
+        // 105 are seen, and as many may be held of them.
+        buy(1),
+    ];
+    let left = [false, true, true, true, false, false, true];
+    let timed = |sequence: u64| (Sequence(sequence), Timestamp(0));
+    let mut decisions = Vec::new();
+    for ((command, left), sequence) in commands.iter().zip(left).zip(7..) {
+        let (sequence, time) = timed(sequence);
+        let mut decision = risk.decide(sequence, time, command);
+        assert_eq!(matches!(decision, Decision::Wait { .. }), left, "{command:?}: {decision:?}");
+        if left {
+            decision = risk.decide_conditionally(sequence, command, 0).expect("an order can be left to the matcher");
+            assert_eq!(risk.needs_settlements_from(0), 0);
+        }
+        decisions.push(decision);
+    }
+    let (after, time) = timed(14);
+    assert_eq!(risk.decide(after, time, &withdraw(1)), Decision::Wait { until: Sequence(13) });
+    assert_eq!(risk.decide_conditionally(after, &withdraw(1), 0), None);
+
     let (mut recent, mut feedback) = (RecentSettlements::default(), VecDeque::new());
-
-    // The cancel on its way will bring what the order behind it needs: only the matcher can tell.
-    let cancel = Command::CancelOrder { account, order: OrderId(6) };
-    let commands = [cancel, buy(70), buy(20)];
-    let [first, second, third] = [7, 8, 9].map(Sequence);
-    assert_eq!(risk.decide(first, Timestamp(0), &commands[0]), Decision::Forward);
-    assert_eq!(risk.decide(second, Timestamp(0), &commands[1]), Decision::Wait { until: first });
-    let conditional = risk.decide_conditionally(second, &commands[1], 0).expect("an order can be left to the matcher");
-    let Decision::Conditional(conditional) = conditional else { panic!("{conditional:?}") };
-    // Forty are free as far as risk knows, and yet twenty are not granted: thirty will be.
-    assert_eq!(risk.decide(third, Timestamp(0), &commands[2]), Decision::Wait { until: second });
-    assert_eq!(risk.decide_conditionally(third, &commands[2], 0), None);
-
-    let mut sink = Sink { events: Vec::new(), feedback: &mut feedback, recent: &mut recent };
-    matcher.execute(first, Timestamp(0), &commands[0], &Decision::Forward, &mut sink);
-    let (decision, before) = matcher.decide(&conditional, &recent);
-    let Decision::Order(terms) = decision else { panic!("it is covered: {decision:?}") };
-    assert_eq!((terms.held, before.is_some()), (Amount(70), true));
-    let mut sink = Sink { events: Vec::new(), feedback: &mut feedback, recent: &mut recent };
-    before.into_iter().for_each(|settlement| sink.settle(settlement));
-    matcher.execute(second, Timestamp(0), &commands[1], &decision, &mut sink);
-    assert!(matches!(sink.events[..], [Event::OrderAccepted { .. }]), "{:?}", sink.events);
-    for settled in feedback.drain(..) {
+    for ((command, decision), sequence) in commands.iter().zip(decisions).zip(7..) {
+        let (sequence, time) = timed(sequence);
+        let (mut decision, mut before) = (decision, None);
+        if let Decision::Conditional(conditional) = &decision {
+            let (decided, settled_before) = matcher.decide(conditional, &mut recent);
+            (decision, before) = (decided, Some(settled_before));
+        }
+        let mut sink = Sink { events: Vec::new(), feedback: &mut feedback, recent: &mut recent };
+        before.into_iter().for_each(|settlement| sink.settle(settlement));
+        matcher.execute(sequence, time, command, &decision, &mut sink);
+        let is_refused = matches!(sink.events[..], [Event::Refused { .. }]);
+        assert_eq!(is_refused, sequence == Sequence(10), "{:?}", sink.events);
+    }
+    for settled in feedback {
         if let Feedback::Settle(settlement) = settled {
             risk.settle(&settlement);
         }
     }
-    risk.settled_through(second);
-    assert_eq!(risk.balance(account, quote).available, Amount(30));
-    assert!(matches!(risk.decide(third, Timestamp(0), &commands[2]), Decision::Order(_)));
-    // Out of doubt, and while its own order is on its way.
-    assert!(matches!(risk.decide(Sequence(10), Timestamp(0), &buy(5)), Decision::Order(_)));
+    // What was left is settled, the last of it not yet counted as such.
+    assert_eq!(risk.balance(account, quote).available, Amount(200 - 70 - 20 - 35 - 1));
+    risk.settled_through(Sequence(12));
+    assert_eq!(risk.decide(after, time, &withdraw(74)), Decision::Wait { until: Sequence(13) });
+    risk.settled_through(Sequence(13));
+    assert_eq!(risk.needs_settlements_from(9), 9);
+    assert!(matches!(risk.decide(after, time, &withdraw(74)), Decision::Done(_)));
+    assert_eq!(risk.balance(account, quote).available, Amount(0));
 }

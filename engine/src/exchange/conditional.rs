@@ -11,11 +11,20 @@
 //! matcher   settlements 0 ... 900 .. 912 made; of this account since 900: +25 ──►│ 55: it is covered, 50 are held
 //! ```
 //!
-//! Until that has been settled, what risk sees of the account is no lower bound, as the matcher may hold a part of it; so
-//! whatever else the account asks for waits. Thus none is in doubt for long, and the matcher goes through each of an
-//! account's settlements once at the most, however many of its commands are left to it.
+//! Until that has been settled the matcher may hold more of the account than risk knows of: at the most all that it was asked
+//! to. The account is *in doubt*. What risk sees of it, less that, is a lower bound again: what that covers, risk grants as
+//! ever; what it does not cover is left to the matcher like the first. So nobody waits, and whoever has enough is decided
+//! about by risk alone as soon as what he was in doubt for has been settled, however busy he is.
+//!
+//! The matcher keeps the sum of what it has settled since for whom it is asked about, so that it looks at each settlement of
+//! an account once, however many of its commands are left to it.
 //!
 //! Owned by who runs the halves apart; who runs them together never needs it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
 
 use super::{
     decision::{Decision, OrderTerms, Settlement},
@@ -51,12 +60,62 @@ pub(super) enum Purpose {
     Replacing,
 }
 
+/// What risk has left to the matcher and not seen settled yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LeftOpen {
+    queue: VecDeque<Left>,
+    /// By account and asset: how much the matcher may come to hold for all of them, if there are any.
+    sums: BTreeMap<(AccountId, AssetId), u128>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    sequence: Sequence,
+    account: AccountId,
+    asset: AssetId,
+    held: Amount,
+    settlements: u64,
+}
+
+impl LeftOpen {
+    /// Whether there is nothing.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// How much of what an account has available of an asset the matcher may be holding.
+    pub(super) fn of(&self, account: AccountId, asset: AssetId) -> u128 {
+        self.sums.get(&(account, asset)).copied().unwrap_or_default()
+    }
+
+    fn push(&mut self, left: Left) {
+        *self.sums.entry((left.account, left.asset)).or_default() += u128::from(left.held.0);
+        self.queue.push_back(left);
+    }
+
+    /// Takes out what has been settled with everything up to `sequence`; gives an account about which nothing is open any
+    /// more, or none when nothing is left to be taken out.
+    fn next_closed(&mut self, sequence: Sequence) -> Option<AccountId> {
+        while let Some(Left { account, asset, held, .. }) = self.queue.pop_front_if(|left| left.sequence <= sequence) {
+            let sum = self.sums.get_mut(&(account, asset)).expect("it was added to the sum");
+            *sum -= u128::from(held.0);
+            if *sum > 0 {
+                continue;
+            }
+            self.sums.remove(&(account, asset));
+            let all_assets = (account, AssetId(0))..=(account, AssetId(u16::MAX));
+            if self.sums.range(all_assets).next().is_none() {
+                return Some(account);
+            }
+        }
+        None
+    }
+}
+
 impl Risk {
     /// Leaves to the matcher what [`decide`](Self::decide) has just said to wait for, with the same arguments, if it is an
     /// order or a replacing; so many `settlements` have been settled so far. None if it has to wait.
-    ///
-    /// An account that is in doubt already has to wait: so it is out of doubt soon however busy it is, and the matcher looks at
-    /// each of its settlements once.
     #[cold]
     pub fn decide_conditionally(
         &mut self,
@@ -81,16 +140,31 @@ impl Risk {
         let spec = self.market(market).ok()?;
         let (asset, group) = (spec.held_asset(side), market_group(market));
         let terms = OrderTerms { held, maker_rate: spec.maker_rate, taker_rate: spec.taker_rate };
-        let record = self.ledger.account_mut(account).filter(|record| record.is_active())?;
+        let record = self.ledger.account_mut(account)?;
         record.begin_doubt(sequence.0);
         if is_order {
             record.order_begins(sequence.0, group);
         }
         self.market_group_until[group] = sequence.0;
         self.passed_on = sequence;
+        self.left_open.push(Left { sequence, account, asset, held, settlements });
         let available = self.ledger.balance(account, asset).available;
         let purpose = if is_order { Purpose::Order } else { Purpose::Replacing };
         Some(Decision::Conditional(Conditional { account, asset, available, settlements, terms, purpose }))
+    }
+
+    /// From which settlement on the matcher has to know them, when so many have been settled.
+    #[must_use]
+    pub fn needs_settlements_from(&self, settlements: u64) -> u64 {
+        self.left_open.queue.front().map_or(settlements, |left| left.settlements)
+    }
+
+    /// Everything up to `sequence` has been settled: accounts about which nothing is open any more are in doubt no longer.
+    #[cold]
+    pub(super) fn end_doubts(&mut self, sequence: Sequence) {
+        while let Some(account) = self.left_open.next_closed(sequence) {
+            self.ledger.account_mut(account).expect("whose command was left").end_doubt();
+        }
     }
 }
 
@@ -100,20 +174,21 @@ impl Matcher {
     ///
     /// `recent` must hold all settlements that came before, from the first one that risk had not seen.
     #[must_use]
-    pub fn decide(&self, conditional: &Conditional, recent: &RecentSettlements) -> (Decision, Option<Settlement>) {
+    pub fn decide(&self, conditional: &Conditional, recent: &mut RecentSettlements) -> (Decision, Settlement) {
         let &Conditional { account, asset, available, settlements, terms, purpose } = conditional;
-        let since: i128 = recent.of(account, settlements).map(|settlement| self.gain(settlement, account, asset)).sum();
+        let since =
+            recent.sum_since(account, asset, settlements, |settlement| self.gain(settlement, account, asset));
         let available = u64::try_from(i128::from(available.0) + since);
         let available = Amount(available.expect("with everything settled, no balance is less than nothing"));
         if purpose == Purpose::Order && terms.held > available {
             // Risk has counted it as open.
             let (amount, order_done) = (Amount::ZERO, true);
             let closing = Settlement::Release { account, asset, amount, order_done };
-            return (Decision::Refuse(RejectReason::InsufficientAvailable), Some(closing));
+            return (Decision::Refuse(RejectReason::InsufficientAvailable), closing);
         }
         let held = terms.held.min(available);
         let hold = Settlement::Hold { account, asset, amount: held };
-        (Decision::Order(OrderTerms { held, ..terms }), (!held.is_zero()).then_some(hold))
+        (Decision::Order(OrderTerms { held, ..terms }), hold)
     }
 
     /// By how much a settlement makes what the account has available of the asset grow.
@@ -152,11 +227,16 @@ const ROOM: usize = 4_096;
 ///     types::{AccountId, Amount, AssetId},
 /// };
 /// let mut recent = RecentSettlements::default();
-/// for account in [1, 2, 1].map(AccountId) {
-///     recent.note(&Settlement::Release { account, asset: AssetId(0), amount: Amount(5), order_done: true });
+/// for (account, amount) in [(1, 5), (2, 6), (1, 7)] {
+///     let (account, asset, amount) = (AccountId(account), AssetId(0), Amount(amount));
+///     recent.note(&Settlement::Release { account, asset, amount, order_done: true });
 /// }
-/// assert_eq!(recent.of(AccountId(1), 0).count(), 2);
-/// assert_eq!(recent.of(AccountId(1), 1).count(), 1);
+/// let released = |settlement: &Settlement| match settlement {
+///     Settlement::Release { amount, .. } => i128::from(amount.0),
+///     _ => 0,
+/// };
+/// assert_eq!(recent.sum_since(AccountId(1), AssetId(0), 0, released), 12);
+/// assert_eq!(recent.sum_since(AccountId(1), AssetId(0), 1, released), 7);
 /// ```
 #[derive(Clone, Debug)]
 pub struct RecentSettlements {
@@ -168,6 +248,20 @@ pub struct RecentSettlements {
     count: u64,
     /// Those before this are not needed any more.
     needed_from: u64,
+    /// The sums that were asked for of late. Nothing depends on their order.
+    sums: HashMap<(AccountId, AssetId), RecentSum, FxBuildHasher>,
+    /// What was found last, the latest first: kept for its room.
+    found: Vec<(u64, i128)>,
+}
+
+/// By how much one balance has grown of late.
+#[derive(Clone, Debug, Default)]
+struct RecentSum {
+    sum: i128,
+    /// What the sum is of: the settlement's number, and by how much.
+    gains: VecDeque<(u64, i128)>,
+    /// How many settlements had been made when it was last asked for.
+    count: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -189,7 +283,7 @@ const NOTHING: Entry = Entry {
 
 impl Default for RecentSettlements {
     fn default() -> Self {
-        Self { entries: vec![NOTHING; ROOM], lists: Box::new([0; LISTS]), count: 0, needed_from: 0 }
+        Self { entries: vec![NOTHING; ROOM], lists: Box::new([0; LISTS]), count: 0, needed_from: 0, sums: HashMap::default(), found: Vec::new() }
     }
 }
 
@@ -225,23 +319,52 @@ impl RecentSettlements {
     /// No settlement before this number will be asked for again.
     pub fn forget_before(&mut self, number: u64) {
         self.needed_from = self.needed_from.max(number.min(self.count));
+        // Whatever is asked for again later begins behind what these had seen, so nothing is looked at twice.
+        let needed_from = self.needed_from;
+        self.sums.retain(|_, sum| sum.count >= needed_from);
     }
 
-    /// The settlements from this number on that touch the account, the latest first.
+    /// The sum of the account's gains of the asset, from the settlement of this number on, which for an account and an asset
+    /// never goes back. `gain` says how much it is, and is asked once about each settlement.
     ///
     /// # Panics
     /// When they were forgotten.
-    pub fn of(&self, account: AccountId, from: u64) -> impl Iterator<Item = &Settlement> {
+    pub fn sum_since(
+        &mut self,
+        account: AccountId,
+        asset: AssetId,
+        from: u64,
+        gain: impl Fn(&Settlement) -> i128,
+    ) -> i128 {
         assert!(from >= self.needed_from, "settlement {from} was forgotten");
+        let unseen = self.sums.get(&(account, asset)).map_or(from, |sum| sum.count.max(from));
+        let mut found = std::mem::take(&mut self.found);
+        let gains = self.of(account, unseen).map(|(number, settlement)| (number, gain(settlement)));
+        found.extend(gains.filter(|(_, gain)| *gain != 0));
+
+        let recent = self.sums.entry((account, asset)).or_default();
+        recent.sum += found.iter().map(|(_, gain)| gain).sum::<i128>();
+        recent.gains.extend(found.drain(..).rev());
+        while let Some((_, gain)) = recent.gains.pop_front_if(|(number, _)| *number < from) {
+            recent.sum -= gain;
+        }
+        recent.count = self.count;
+        let sum = recent.sum;
+        self.found = found;
+        sum
+    }
+
+    /// The settlements from this number on that touch the account, with their numbers, the latest first.
+    fn of(&self, account: AccountId, from: u64) -> impl Iterator<Item = (u64, &Settlement)> {
         let list = list_of(account);
         let mut next = self.lists[list];
         let in_list = std::iter::from_fn(move || {
             let number = next.checked_sub(1).filter(|number| *number >= from)?;
             let Entry { settlement, before } = &self.entries[self.place(number)];
             next = before[usize::from(list_of(settlement.accounts()[0]) != list)];
-            Some(settlement)
+            Some((number, settlement))
         });
-        in_list.filter(move |settlement| settlement.accounts().contains(&account))
+        in_list.filter(move |(_, settlement)| settlement.accounts().contains(&account))
     }
 
     const fn place(&self, number: u64) -> usize {
@@ -266,6 +389,8 @@ const fn list_of(account: AccountId) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::types::MarketId;
 
@@ -300,7 +425,7 @@ mod tests {
         let (mut recent, mut all) = (RecentSettlements::default(), Vec::new());
         // Some of them share a list.
         let accounts = [1, 2, 3, 1 + LISTS as u32, 2 + LISTS as u32, 1 + 2 * LISTS as u32];
-        let mut needed_from = 0;
+        let (mut needed_from, mut asked_from, mut looks) = (0, [0; 6], 0);
         for round in 0..60_000_u64 {
             let [one, other] = [random(6), random(6)].map(|index| accounts[index as usize]);
             let settlement = if random(2) == 0 { release(one, round % 3) } else { fill(one, other, round) };
@@ -313,7 +438,7 @@ mod tests {
             if round % 97 == 0 {
                 let from = needed_from + random(all.len() as u64 - needed_from + 1);
                 for account in accounts.map(AccountId) {
-                    let found: Vec<_> = recent.of(account, from).copied().collect();
+                    let found: Vec<_> = recent.of(account, from).map(|(_, settlement)| *settlement).collect();
                     let expected = all[from as usize..]
                         .iter()
                         .rev()
@@ -321,8 +446,49 @@ mod tests {
                     assert_eq!(found, expected.copied().collect::<Vec<_>>());
                 }
             }
+            if round % 13 == 0 {
+                let index = random(6) as usize;
+                let account = AccountId(accounts[index]);
+                asked_from[index] = asked_from[index].max(needed_from);
+                asked_from[index] += random(all.len() as u64 - asked_from[index] + 1) / 8;
+                let from = asked_from[index];
+                let gain = |settlement: &Settlement| {
+                    if !settlement.accounts().contains(&account) {
+                        return 0;
+                    }
+                    match *settlement {
+                        Settlement::Release { amount, .. } => i128::from(amount.0),
+                        Settlement::Fill { notional, .. } => 7 - i128::from(notional.0),
+                        Settlement::Hold { .. } => unreachable!("none was noted"),
+                    }
+                };
+                let looked_at = Cell::new(0);
+                let counted = |settlement: &Settlement| {
+                    looked_at.set(looked_at.get() + 1);
+                    gain(settlement)
+                };
+                let found = recent.sum_since(account, AssetId(0), from, counted);
+                assert_eq!(found, all[from as usize..].iter().map(gain).sum::<i128>());
+                looks += looked_at.get();
+            }
         }
         assert_eq!(recent.count, all.len() as u64);
+        // However often it was asked, about each account of a settlement once at the most.
+        assert!(looks < 2 * all.len(), "{looks} looks at {} settlements", all.len());
+    }
+
+    /// What is not asked for again is forgotten with the settlements it is of.
+    #[test]
+    fn sums_are_forgotten() {
+        let mut recent = RecentSettlements::default();
+        for account in 0..10_000 {
+            if recent.is_full() {
+                recent.forget_before(u64::from(account) - 10);
+            }
+            recent.note(&release(account, 1));
+            assert_eq!(recent.sum_since(AccountId(account), AssetId(0), u64::from(account), |_| 1), 1);
+        }
+        assert!(recent.sums.len() <= ROOM && recent.entries.len() == ROOM, "{} sums", recent.sums.len());
     }
 
     #[test]
@@ -337,5 +503,6 @@ mod tests {
         recent.forget_before(3);
         recent.forget_before(u64::MAX);
         assert_eq!(recent.of(AccountId(1), recent.count).count(), 0);
+        assert_eq!(recent.sum_since(AccountId(1), AssetId(0), recent.count, |_| 1), 0);
     }
 }

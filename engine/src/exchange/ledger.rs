@@ -63,7 +63,7 @@ const EXISTS: u8 = 1;
 const SUSPENDED: u8 = 2;
 /// It owes something; what, is told by the ledger's debts.
 const OWES: u8 = 4;
-/// The matcher may be holding a part of what is available, as long as something of the account is on its way.
+/// The matcher may be holding a part of what is available: how much at the most, is told by risk's `left_open`.
 const IN_DOUBT: u8 = 8;
 
 /// Which asset a balance is of that is not there.
@@ -83,15 +83,16 @@ const VACANT: Account = Account {
 };
 
 impl Account {
-    /// Whether the account may order, transfer and withdraw, and what is available is so at least.
+    /// Whether the account may order, transfer and withdraw.
     #[inline]
     pub(super) const fn is_active(&self) -> bool {
-        self.flags & (SUSPENDED | OWES | IN_DOUBT) == 0
+        self.flags & (SUSPENDED | OWES) == 0
     }
 
-    /// Whether it owes something.
-    pub(super) const fn owes(&self) -> bool {
-        self.flags & OWES != 0
+    /// Whether less may be available than is seen.
+    #[inline]
+    pub(super) const fn is_in_doubt(&self) -> bool {
+        self.flags & IN_DOUBT != 0
     }
 
     /// Until the command at `sequence` is settled, less may be available than is seen.
@@ -100,7 +101,7 @@ impl Account {
         self.set(IN_DOUBT, true);
     }
 
-    /// All that was on its way has been settled.
+    /// What was left to the matcher has been settled.
     pub(super) const fn end_doubt(&mut self) {
         self.set(IN_DOUBT, false);
     }

@@ -5,8 +5,8 @@
 //! on the exact balance. A check that fails on it is decided only when everything that could still change the
 //! account has been settled; until then [`Risk::decide`] answers [`Decision::Wait`], having changed nothing. Whoever does
 //! not want to wait leaves it [to the matcher](Decision::Conditional), which can tell at once; then the matcher may hold
-//! more of the account than risk knows of, so until that is settled the account is in doubt, and whatever it asks for
-//! waits. So the outcome never depends on how far risk has run ahead. Never names a thread or a ring.
+//! more of the account than risk knows of, and the lower bound is less by what it may hold, until that is settled. So the
+//! outcome never depends on how far risk has run ahead. Never names a thread or a ring.
 
 use std::fmt;
 
@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
 use super::{
+    conditional::LeftOpen,
     credits::Credits,
     decision::{Decision, OrderTerms, Settlement},
     ledger::{Account, Balance, EXTERNAL, Ledger},
@@ -98,6 +99,7 @@ pub struct Risk {
     pub(super) passed_on: Sequence,
     /// By market number modulo 64: the last command that may change the accounts with orders there.
     pub(super) market_group_until: Box<[u64; MARKET_GROUPS]>,
+    pub(super) left_open: LeftOpen,
 }
 
 const MARKET_GROUPS: usize = 64;
@@ -126,6 +128,7 @@ impl Default for Risk {
             settled: Sequence(0),
             passed_on: Sequence(0),
             market_group_until: Box::new([0; MARKET_GROUPS]),
+            left_open: LeftOpen::default(),
         }
     }
 }
@@ -211,6 +214,7 @@ impl Risk {
             Settlement::Release { account, asset, amount, order_done } => {
                 self.ledger.release_for_order(account, asset, amount, order_done);
             }
+            Settlement::Hold { amount: Amount::ZERO, .. } => {}
             Settlement::Hold { account, asset, amount } => self.ledger.hold(account, asset, amount),
         }
     }
@@ -220,12 +224,16 @@ impl Risk {
     pub fn settled_through(&mut self, sequence: Sequence) {
         debug_assert!(sequence >= self.settled, "settlement goes forward");
         self.settled = sequence;
+        if !self.left_open.is_empty() {
+            self.end_doubts(sequence);
+        }
     }
 
     /// Everything before the start of an epoch at `sequence` is settled, whatever the state came from.
     pub(super) fn begins_at(&mut self, sequence: Sequence) {
         (self.settled, self.passed_on) = (sequence, sequence);
         self.market_group_until.fill(0);
+        self.left_open = LeftOpen::default();
         self.ledger.forget_what_is_in_flight();
     }
 
@@ -573,13 +581,13 @@ impl Risk {
         let Some(record) = self.ledger.account_mut(account) else {
             return Err(Refusal::Exact(RejectReason::UnknownAccount));
         };
-        check_active(record, self.settled)?;
+        check_active(record)?;
         let Some(Some(spec)) = self.markets.get(usize::from(market.0)) else {
             return Err(Refusal::Exact(RejectReason::UnknownMarket));
         };
         let (asset, held) = (spec.held_asset(side), limit_hold(spec, side, price, quantity)?);
         let terms = OrderTerms { held, maker_rate: spec.maker_rate, taker_rate: spec.taker_rate };
-        if record.try_hold(asset, held) {
+        if !record.is_in_doubt() && record.try_hold(asset, held) {
             let group = market_group(market);
             record.order_begins(sequence.0, group);
             self.market_group_until[group] = sequence.0;
@@ -597,7 +605,7 @@ impl Risk {
         asset: AssetId,
         terms: OrderTerms,
     ) -> Result<OrderTerms, Refusal> {
-        if self.ledger.try_hold(account, asset, terms.held).is_err() {
+        if self.try_hold(account, asset, terms.held).is_err() {
             return Err(if self.can_never_cover(account, asset, terms.held) {
                 Refusal::Exact(RejectReason::InsufficientAvailable)
             } else {
@@ -620,7 +628,7 @@ impl Risk {
         asset: AssetId,
         new_hold: Amount,
     ) -> Result<Decision, Refusal> {
-        let held = match self.ledger.try_hold(account, asset, new_hold) {
+        let held = match self.try_hold(account, asset, new_hold) {
             Ok(()) => new_hold,
             Err(available) => {
                 if let refusal @ Refusal::WaitUntil(_) = self.insufficient(account) {
@@ -652,6 +660,26 @@ impl Risk {
         Decision::Done(Event::WithdrawalRequested { withdrawal, account, asset, amount })
     }
 
+    /// If what is surely available covers `amount`, makes it held; else changes nothing and gives what is seen as available.
+    fn try_hold(&mut self, account: AccountId, asset: AssetId, amount: Amount) -> Result<(), Amount> {
+        let in_doubt = self.in_doubt(account, asset);
+        if in_doubt == 0 {
+            return self.ledger.try_hold(account, asset, amount);
+        }
+        let available = self.ledger.balance(account, asset).available;
+        if u128::from(amount.0) + in_doubt > u128::from(available.0) {
+            return Err(available);
+        }
+        self.ledger.try_hold(account, asset, amount)
+    }
+
+    /// How much of what is seen as available the matcher may be holding.
+    #[inline]
+    fn in_doubt(&self, account: AccountId, asset: AssetId) -> u128 {
+        let is_in_doubt = self.ledger.account(account).is_some_and(Account::is_in_doubt);
+        if is_in_doubt { self.left_open.of(account, asset) } else { 0 }
+    }
+
     /// Whether whatever is in flight cannot bring the account as much as `wanted`, so that a refusal needs not wait for it.
     ///
     /// What the matcher settles gives an account at most what is held of the asset, and rebates on what is paid with
@@ -661,7 +689,9 @@ impl Risk {
         let own = self.ledger.balance(account, asset);
         let most = u128::from(own.available.0) + 2 * u128::from(own.held.0);
         let holds = |other: &AssetSpec| !self.ledger.balance(account, other.asset).held.is_zero();
+        let in_doubt = self.ledger.account(account).is_some_and(Account::is_in_doubt);
         most < u128::from(wanted.0)
+            && !in_doubt
             && self.assets.len() <= ASSETS_LOOKED_AT
             && !self.assets().any(|other| other.asset != asset && holds(other))
     }
@@ -686,7 +716,9 @@ impl Risk {
     }
 
     fn covered(&self, account: AccountId, asset: AssetId, amount: Amount) -> Result<(), Refusal> {
-        if self.ledger.balance(account, asset).available >= amount { Ok(()) } else { Err(self.insufficient(account)) }
+        let available = self.ledger.balance(account, asset).available;
+        let is_covered = u128::from(available.0) >= u128::from(amount.0) + self.in_doubt(account, asset);
+        if is_covered { Ok(()) } else { Err(self.insufficient(account)) }
     }
 
     /// Everything before this command must have been settled.
@@ -701,9 +733,8 @@ impl Risk {
 
     #[inline]
     fn active_account(&mut self, account: AccountId) -> Result<&mut Account, Refusal> {
-        let settled = self.settled;
         let record = self.existing_account(account)?;
-        check_active(record, settled)?;
+        check_active(record)?;
         Ok(record)
     }
 
@@ -824,22 +855,15 @@ pub(super) fn base_amount(spec: &MarketSpec, quantity: Quantity) -> Result<Amoun
     spec.base_amount(quantity).ok_or(Refusal::Exact(RejectReason::QuantityTooLarge))
 }
 
-/// The account is neither suspended nor owes, and what is seen of its balances is a lower bound.
+/// The account is neither suspended nor owes.
 #[inline]
-fn check_active(account: &mut Account, settled: Sequence) -> Result<(), Refusal> {
-    if account.is_active() { Ok(()) } else { check_inactive(account, settled) }
+fn check_active(account: &Account) -> Result<(), Refusal> {
+    if account.is_active() { Ok(()) } else { Err(why_inactive(account)) }
 }
 
 #[cold]
-fn check_inactive(account: &mut Account, settled: Sequence) -> Result<(), Refusal> {
-    check(!account.is_suspended(), RejectReason::AccountSuspended)?;
-    check(!account.owes(), RejectReason::AccountOwes)?;
-    // So it is in doubt, unless all that was on its way has been settled.
-    if account.in_flight_until > settled.0 {
-        return Err(Refusal::WaitUntil(Sequence(account.in_flight_until)));
-    }
-    account.end_doubt();
-    Ok(())
+const fn why_inactive(account: &Account) -> Refusal {
+    Refusal::Exact(if account.is_suspended() { RejectReason::AccountSuspended } else { RejectReason::AccountOwes })
 }
 
 /// What is held for a limit order. What it can cost at worst, fee included, must fit an amount for a sell too.

@@ -18,7 +18,7 @@
 //! Neither waits for the other inside a poll: what does not fit a ring waits in an [`Outlet`], and a command that
 //! risk cannot decide yet is tried again in a later poll, when everything decided before it has long been passed on.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use ringbuf::{Cursor, CursorReader, broadcast, spsc};
 
@@ -60,8 +60,6 @@ pub(super) struct RiskStage {
     waits_for: Option<Sequence>,
     /// How many settlements it has taken.
     settlements: u64,
-    /// What was left to the matcher and is not settled yet: its sequence, and how many settlements had been taken then.
-    left: VecDeque<(Sequence, u64)>,
     needed_from: Cursor,
     answers: Answers,
     latency: Recorder<2>,
@@ -92,7 +90,6 @@ impl RiskStage {
             decided: last,
             waits_for: None,
             settlements: 0,
-            left: VecDeque::new(),
             needed_from,
             answers: Answers::new(durable),
             latency,
@@ -114,10 +111,7 @@ impl RiskStage {
         }
         self.settled = matched;
         self.risk.settled_through(matched);
-        while self.left.front().is_some_and(|(sequence, _)| *sequence <= matched) {
-            self.left.pop_front();
-        }
-        self.needed_from.publish(self.left.front().map_or(self.settlements, |(_, settlements)| *settlements));
+        self.needed_from.publish(self.risk.needs_settlements_from(self.settlements));
         true
     }
 
@@ -189,7 +183,6 @@ impl Poll for RiskStage {
                     self.waits_for = Some(until);
                     break;
                 };
-                self.left.push_back((input.sequence, self.settlements));
                 decision = conditional;
             }
             if decision == Decision::StartEpoch {
@@ -348,14 +341,14 @@ impl Poll for MatcherStage {
             }
             let commands = CommandSink::new(&mut self.output, input, now);
             let left_open = match decision {
-                Decision::Conditional(conditional) => Some(self.matcher.decide(conditional, &self.recent)),
+                Decision::Conditional(conditional) => Some(self.matcher.decide(conditional, &mut self.recent)),
                 _ => None,
             };
             let (feedback, recent, needed_from) = (&mut self.feedback, &mut self.recent, &self.needed_from);
             let mut sink = SplitSink { commands, feedback, recent, needed_from };
             let decision = match &left_open {
                 Some((decided, settled_before)) => {
-                    settled_before.iter().for_each(|settlement| sink.settle(*settlement));
+                    sink.settle(*settled_before);
                     decided
                 }
                 None => decision,
