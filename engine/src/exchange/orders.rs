@@ -21,7 +21,8 @@ pub(super) const NONE: u32 = 0;
 pub(super) const OPEN_ORDERS_MAX: usize = u32::MAX as usize - 1;
 
 const PAGE_BITS: u32 = 10;
-const PAGE_ACCOUNTS: usize = 1 << PAGE_BITS;
+const PAGE_ACCOUNTS: u32 = 1 << PAGE_BITS;
+const NO_PAGE: u32 = u32::MAX;
 /// So many pages stay in a core's own cache without being asked for.
 const PAGES_IN_CACHE: usize = 16;
 
@@ -193,8 +194,6 @@ struct Carries {
     maker: i64,
 }
 
-type Page = Box<[u32; PAGE_ACCOUNTS]>;
-
 /// The slab and its indices.
 #[derive(Clone, Debug)]
 pub(super) struct Orders {
@@ -210,8 +209,10 @@ pub(super) struct Orders {
     /// Users choose names, and which of the ids they are given stay open, so the hash has a seed that they don't know: crafted
     /// ones must not all collide.
     hasher: FixedState,
-    /// The first order of each account, by account number.
-    first_of_account: Vec<Option<Page>>,
+    /// The first order of each account, page by page, in the order in which the pages were made.
+    firsts: Slab<u32>,
+    /// By account number, without its lower bits: which page it is on, or [`NO_PAGE`].
+    pages: Vec<u32>,
 }
 
 /// What is in the slot [`NONE`].
@@ -231,7 +232,8 @@ impl Default for Orders {
             by_id: IdIndex::new(FixedState::default()),
             by_client_order_id: SlotIndex::default(),
             hasher: FixedState::default(),
-            first_of_account: Vec::new(),
+            firsts: Slab::default(),
+            pages: Vec::new(),
         }
     }
 }
@@ -423,8 +425,7 @@ impl Orders {
         }
         self.slots.get_mut(next).account_previous = previous;
         self.slots.get_mut(previous).account_next = next;
-        let page = self.first_of_account[(account.0 >> PAGE_BITS) as usize].as_mut().expect("its owner has orders");
-        let first = &mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)];
+        let first = self.firsts.get_mut(self.place_of(account).expect("its owner has orders"));
         *first = select_unpredictable(previous == NONE, next, *first);
         self.open -= 1;
     }
@@ -489,7 +490,7 @@ impl Orders {
     /// Whether there are so many accounts that where their first orders are told doesn't stay in the cache.
     #[inline]
     pub(super) const fn has_many_accounts(&self) -> bool {
-        self.first_of_account.len() > PAGES_IN_CACHE
+        self.pages.len() > PAGES_IN_CACHE
     }
 
     /// Asks for the orders that are touched when one is taken out.
@@ -504,8 +505,14 @@ impl Orders {
 
     #[inline]
     fn first_of(&self, account: AccountId) -> Option<&u32> {
-        let page = self.first_of_account.get((account.0 >> PAGE_BITS) as usize)?.as_ref()?;
-        Some(&page[account.0 as usize & (PAGE_ACCOUNTS - 1)])
+        self.place_of(account).map(|place| self.firsts.get(place))
+    }
+
+    /// Where the account's first order is told, if any account of its page ever had one.
+    #[inline]
+    fn place_of(&self, account: AccountId) -> Option<u32> {
+        let page = *self.pages.get((account.0 >> PAGE_BITS) as usize)?;
+        (page != NO_PAGE).then_some(page << PAGE_BITS | account.0 & (PAGE_ACCOUNTS - 1))
     }
 
     #[inline]
@@ -516,20 +523,25 @@ impl Orders {
     /// Puts a slot first in the account's list, and gives the one that was.
     #[inline]
     fn replace_first_of(&mut self, account: AccountId, slot: u32) -> u32 {
-        match self.first_of_account.get_mut((account.0 >> PAGE_BITS) as usize) {
-            Some(Some(page)) => std::mem::replace(&mut page[account.0 as usize & (PAGE_ACCOUNTS - 1)], slot),
-            _ => self.add_page(account, slot),
-        }
+        let place = match self.place_of(account) {
+            Some(place) => place,
+            None => self.add_page(account),
+        };
+        std::mem::replace(self.firsts.get_mut(place), slot)
     }
 
+    /// Makes the account's page; gives where its first order is told.
     #[cold]
-    fn add_page(&mut self, account: AccountId, slot: u32) -> u32 {
-        let page = (account.0 >> PAGE_BITS) as usize;
-        if page >= self.first_of_account.len() {
-            self.first_of_account.resize_with(page + 1, || None);
+    fn add_page(&mut self, account: AccountId) -> u32 {
+        let number = (account.0 >> PAGE_BITS) as usize;
+        if number >= self.pages.len() {
+            self.pages.resize(number + 1, NO_PAGE);
         }
-        self.first_of_account[page] = Some(Box::new([NONE; PAGE_ACCOUNTS]));
-        self.replace_first_of(account, slot)
+        self.pages[number] = self.firsts.len() >> PAGE_BITS;
+        for _ in 0..PAGE_ACCOUNTS {
+            self.firsts.push(NONE);
+        }
+        self.place_of(account).expect("its page was made")
     }
 }
 
