@@ -176,8 +176,7 @@ impl Matcher {
     #[must_use]
     pub fn decide(&self, conditional: &Conditional, recent: &mut RecentSettlements) -> (Decision, Settlement) {
         let &Conditional { account, asset, available, settlements, terms, purpose } = conditional;
-        let since =
-            recent.sum_since(account, asset, settlements, |settlement| self.gain(settlement, account, asset));
+        let since = recent.sum_since(account, asset, settlements, |settlement| self.gain(settlement, account, asset));
         let available = u64::try_from(i128::from(available.0) + since);
         let available = Amount(available.expect("with everything settled, no balance is less than nothing"));
         if purpose == Purpose::Order && terms.held > available {
@@ -283,7 +282,14 @@ const NOTHING: Entry = Entry {
 
 impl Default for RecentSettlements {
     fn default() -> Self {
-        Self { entries: vec![NOTHING; ROOM], lists: Box::new([0; LISTS]), count: 0, needed_from: 0, sums: HashMap::default(), found: Vec::new() }
+        Self {
+            entries: vec![NOTHING; ROOM],
+            lists: Box::new([0; LISTS]),
+            count: 0,
+            needed_from: 0,
+            sums: HashMap::default(),
+            found: Vec::new(),
+        }
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) const MATCH_WAIT: usize = 2;
 pub(super) const MATCH_SERVICE: usize = 3;
 
 /// One command in this many is timed by itself; a power of two.
-pub(super) const TIMED_EVERY: u64 = 64;
+pub(super) const TIMED_EVERY: u64 = 128;
 
 #[inline]
 pub(super) const fn is_timed(sequence: Sequence) -> bool {

@@ -58,7 +58,7 @@ impl Input {
 pub(super) struct Output {
     pub(super) published: Published,
     pub(super) intended: Timestamp,
-    /// When the matcher had it, to within sixty-four commands.
+    /// When the matcher had it, to within 128 commands.
     pub(super) matched: Timestamp,
 }
 

@@ -62,8 +62,8 @@ pub(super) struct Publisher {
     /// The status of the whole exchange, as published.
     status: TradingStatus,
     trip: Trip,
-    /// When the commands of a batch were meant to be sent, and when the matcher had them.
-    times: Vec<(Timestamp, Timestamp)>,
+    /// When the commands of a batch were meant to be sent.
+    intended: Vec<Timestamp>,
     /// Its wait and service, and the whole way.
     latency: Recorder<3>,
 }
@@ -77,8 +77,8 @@ impl Publisher {
         latency: Recorder<3>,
     ) -> Self {
         let (subscribers, counters, epoch) = (Vec::new(), Counters::default(), shared.epoch());
-        let times = Vec::with_capacity(output.capacity());
-        Self { shared, output, durable, subscribers, counters, epoch, status, trip: Trip::None, times, latency }
+        let intended = Vec::with_capacity(output.capacity());
+        Self { shared, output, durable, subscribers, counters, epoch, status, trip: Trip::None, intended, latency }
     }
 
     /// The exchange has seen that it must stop: gateways are stopped at once, and a freeze goes through the control lane
@@ -206,6 +206,8 @@ impl Poll for Publisher {
         }
         let started = self.latency.now(&self.shared.clock);
         let mut commands = 0;
+        // Since when the last ones have waited, and how many: what the matcher had done at once waits alike.
+        let (mut matched, mut alike) = (Timestamp(0), 0);
         for offset in 0..count {
             let output = self.output.get(offset).expect("counted as readable");
             match output.published.event.event {
@@ -221,7 +223,12 @@ impl Poll for Publisher {
             if published.last {
                 commands += 1;
                 if self.latency.records() {
-                    self.times.push((output.intended, output.matched));
+                    self.intended.push(output.intended);
+                    if output.matched != matched {
+                        self.latency.record(WAIT, started.0.saturating_sub(matched.0), alike);
+                        (matched, alike) = (output.matched, 0);
+                    }
+                    alike += 1;
                 }
             }
             for port in &mut self.subscribers {
@@ -233,7 +240,7 @@ impl Poll for Publisher {
                 }
             }
         }
-        self.latency.record_waits(WAIT, started, self.times.len(), |index| self.times[index].1);
+        self.latency.record(WAIT, started.0.saturating_sub(matched.0), alike);
         self.counters.events += count as u64;
         self.counters.commands += commands;
         self.shared.counters.publish(&self.counters);
@@ -247,11 +254,10 @@ impl Poll for Publisher {
         }
         if self.latency.records() {
             let released = self.shared.clock.now();
-            let end_to_end = self.times.iter().map(|(intended, _)| released.0.saturating_sub(intended.0));
-            self.latency.record_all(END_TO_END, end_to_end);
+            self.latency.record_all_since(END_TO_END, released, &self.intended);
             self.latency.record(SERVICE, released.0.saturating_sub(started.0), commands);
         }
-        self.times.clear();
+        self.intended.clear();
         self.output.release(count);
         Progress::Worked
     }
