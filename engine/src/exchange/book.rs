@@ -108,6 +108,12 @@ impl BookSide {
         self.by_price.get_recent(price).map(|index| self.levels.get(index))
     }
 
+    /// How many levels there are.
+    #[inline]
+    pub(super) const fn level_count(&self) -> usize {
+        self.used as usize
+    }
+
     /// Asks for where a price is looked up.
     #[inline]
     pub(super) fn prefetch_price(&self, price: Price) {
