@@ -14,6 +14,8 @@ use engine::{
 const ACCOUNTS_APART: u64 = 64;
 const ACCOUNTS: u64 = 300;
 const COMMANDS: u64 = 50_000;
+/// So many open orders that their neighbours and levels are asked for too.
+const VERY_MANY: u64 = 410_000;
 /// More than an account's own record has room for; accounts get to hold the last ones on the way.
 const ASSETS: u64 = 9;
 
@@ -85,11 +87,43 @@ fn command(random: &mut Random, next: u64) -> Command {
     }
 }
 
+/// One account sells at so many prices that nobody pays.
+fn very_many_orders() -> Vec<Command> {
+    let (account, assets) = (account(ACCOUNTS), [AssetId(1), AssetId(2)]);
+    let mut commands = vec![Command::CreateAccount { account }];
+    commands.extend(assets.map(|asset| Command::Deposit {
+        account,
+        asset,
+        amount: Amount(VERY_MANY),
+        external_id: ExternalId::from_u128(u128::MAX),
+    }));
+    commands.extend((0..VERY_MANY).map(|number| Command::PlaceLimit {
+        account,
+        market: MarketId((number % 2) as u16),
+        side: Side::Sell,
+        limit_type: LimitType::GoodTillCancel,
+        price: Price(200_000_000 + number * 5),
+        quantity: Quantity(1),
+        client_order_id: ClientOrderId(0),
+    }));
+    commands
+}
+
 #[test]
 fn looking_ahead_changes_nothing() {
+    look_ahead(setup(), &[1, 4, 5, 8, 9, 12, 13, 14, 17, 64, usize::MAX], 1_000);
+}
+
+#[test]
+fn looking_ahead_among_very_many_orders_changes_nothing() {
+    look_ahead([setup(), very_many_orders()].concat(), &[9, 64, usize::MAX], 200_000);
+}
+
+/// In batches of these lengths, with so many levels in the end.
+fn look_ahead(mut commands: Vec<Command>, lengths: &[usize], levels_min: usize) {
     let mut random = Random(7);
-    let mut commands = setup();
-    while (commands.len() as u64) < COMMANDS {
+    let end = commands.len() as u64 + COMMANDS;
+    while (commands.len() as u64) < end {
         let next = commands.len() as u64 + 1;
         let mut command = command(&mut random, next);
         // Whose the order is must fit, or nothing is found.
@@ -118,12 +152,15 @@ fn looking_ahead_changes_nothing() {
     let cancelled = expected.iter().filter(|events| closed(events)).count();
     assert!(cancelled > 4_000, "{cancelled} orders are found and cancelled");
     let levels = plain.book(MarketId(0), usize::MAX).expect("the market is there").asks.len();
-    assert!(levels > 1_000, "{levels} levels, most on a leaf of their own, are more than a cache is taken to hold");
+    assert!(
+        levels > levels_min,
+        "{levels} levels, most on a leaf of their own, are more than a cache is taken to hold"
+    );
     let holds = |account| plain.account(account).map_or(0, |account| account.balances.len());
     let most = (0..ACCOUNTS).map(|number| holds(account(number))).max();
     assert!(most > Some(4), "accounts hold up to {most:?} assets, most of them outside their record");
 
-    for length in [1, 4, 5, 8, 9, 12, 13, 14, 17, 64, commands.len()] {
+    for length in lengths.iter().map(|length| (*length).min(commands.len())) {
         let (mut exchange, mut expected) = (Exchange::new(), expected.iter());
         for batch in commands.chunks(length) {
             for (index, command) in batch.iter().enumerate() {

@@ -198,7 +198,7 @@ struct Carries {
 #[derive(Clone, Debug)]
 pub(super) struct Orders {
     slots: Slab<Order>,
-    /// By slot; means something only where the order says so.
+    /// By slot, as far as any has traded; means something only where the order says so.
     notionals: Slab<Notionals>,
     carries: BTreeMap<u32, Carries>,
     /// The free slot to be taken next.
@@ -259,7 +259,6 @@ impl Orders {
     /// Makes room for so many orders in all.
     pub(super) fn reserve(&mut self, orders: usize) {
         self.slots.reserve(orders + 1);
-        self.notionals.reserve(orders + 1);
         self.by_id.reserve(orders);
         self.by_client_order_id.reserve(orders);
     }
@@ -299,6 +298,9 @@ impl Orders {
     /// Sets what the order in a slot has traded.
     #[inline]
     pub(super) fn set_traded(&mut self, slot: u32, traded: &Traded) {
+        if slot >= self.notionals.len() {
+            self.add_notionals(slot, traded);
+        }
         let flags = &mut self.slots.get_mut(slot).flags;
         let (was_carried, carried) = (*flags & CARRIED != 0, traded.is_carried());
         *flags &= !(HAS_TRADED | CARRIED);
@@ -405,8 +407,15 @@ impl Orders {
     #[inline(never)]
     fn add_slot(&mut self) {
         assert!(self.len() < OPEN_ORDERS_MAX, "the number of open orders was checked");
-        self.notionals.push(Notionals::default());
         self.free = self.slots.push(NOBODY);
+    }
+
+    /// Makes the notionals reach up to this slot, if anything was traded there.
+    #[cold]
+    fn add_notionals(&mut self, slot: u32, traded: &Traded) {
+        while self.notionals.len() <= slot && traded.taker_notional | traded.maker_notional != 0 {
+            self.notionals.push(Notionals::default());
+        }
     }
 
     /// Lets an order go that is in no level's queue any more.
