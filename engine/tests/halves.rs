@@ -180,6 +180,103 @@ fn halves_apart_give_the_outcome_of_the_serial_machine() {
     assert!(count.waits > 1_000 && count.covered > 1_000 && count.refused > 1_000, "too seldom: {count:?}");
 }
 
+/// A few accounts that are busy and near the limit of what they have: most of what they ask for only just is covered, or not,
+/// by what is on its way.
+fn near_the_limit(seed: u64, count: u64) -> History {
+    const ACCOUNTS: u64 = 4;
+    let mut random = Random::new(seed);
+    let symbols = ["BTC", "USD", "ETH"];
+    let mut commands: Vec<Command> = (0..)
+        .zip(symbols)
+        .map(|(asset, symbol)| Command::AddAsset { asset: AssetId(asset), symbol: symbol.parse().unwrap(), scale: 0 })
+        .collect();
+    let (lot_size, tick_value) = (Amount(1), Amount(1));
+    for (market, base, rates) in [(0, 0, (10, 25)), (1, 2, (-5, 30))] {
+        let (market, base, quote) = (MarketId(market), AssetId(base), AssetId(1));
+        let (maker_rate, taker_rate) = (FeeRate(rates.0), FeeRate(rates.1));
+        commands.push(Command::AddMarket { market, base, quote, lot_size, tick_value, maker_rate, taker_rate });
+    }
+    let mut external_id = 0;
+    let mut deposit = |account: u64, asset: u64, amount: u64| {
+        external_id += 1;
+        let (account, asset, amount) = (AccountId(account as u32), AssetId(asset as u16), Amount(amount));
+        Command::Deposit { account, asset, amount, external_id: ExternalId::from_u128(external_id) }
+    };
+    for account in 1..=ACCOUNTS {
+        commands.push(Command::CreateAccount { account: AccountId(account as u32) });
+        commands.extend((0..3).map(|asset| deposit(account, asset, if asset == 1 { 40_000 } else { 400 })));
+    }
+    while (commands.len() as u64) < count {
+        let number = 1 + random.below(ACCOUNTS);
+        let account = AccountId(number as u32);
+        let market = MarketId(random.below(2) as u16);
+        let side = [Side::Buy, Side::Sell][random.below(2) as usize];
+        // Around 100; what one has is worth 400 lots.
+        let (price, quantity) = (Price(95 + random.below(11)), Quantity(1 + random.below(250)));
+        let client_order_id = ClientOrderId(random.below(4));
+        let order = OrderId(1 + commands.len() as u64 - random.below(30).min(commands.len() as u64));
+        let (asset, amount) = (AssetId(random.below(3) as u16), Amount(1 + random.below(300)));
+        let limit_type = [LimitType::GoodTillCancel, LimitType::ImmediateOrCancel, LimitType::FillOrKill]
+            [random.below(6).saturating_sub(3) as usize];
+        commands.push(match random.below(40) {
+            0..14 => Command::PlaceLimit { account, market, side, limit_type, price, quantity, client_order_id },
+            14..22 => Command::CancelOrder { account, order },
+            22..28 => Command::ReplaceOrder { account, market, side, order, price, quantity },
+            28..30 => Command::PlaceMarketSell { account, market, quantity, client_order_id },
+            30..32 => Command::PlaceMarketBuy { account, market, budget: Amount(quantity.0 * 100), client_order_id },
+            32..34 => Command::ReduceOrder { account, order, quantity },
+            34 => Command::CancelAllOfAccount { account },
+            35 => Command::Transfer { from: account, to: AccountId(1 + number as u32 % 4), asset, amount },
+            36 => Command::RequestWithdrawal { account, asset, amount },
+            37 => Command::RequestWithdrawalOfAll { account, asset },
+            38 if random.below(4) == 0 => Command::CancelAllOfMarket { market },
+            _ => deposit(number, asset.0.into(), amount.0),
+        });
+    }
+    let mut end = Exchange::new();
+    let commands = (1..).map(Sequence).zip(commands).map(|(sequence, command)| (sequence, Timestamp(0), command));
+    let commands: Vec<_> = commands.collect();
+    let events = commands.iter().map(|(sequence, time, command)| {
+        let mut events = Vec::new();
+        end.apply(*sequence, *time, command, &mut events);
+        events
+    });
+    let events = events.collect();
+    History { begin: Exchange::new(), commands, events, end }
+}
+
+#[test]
+fn accounts_near_their_limit_get_what_the_serial_machine_gives() {
+    let slow = std::env::var_os("RUN_SLOW_TESTS").is_some();
+    let mut count = Undecided::default();
+    for seed in 1..=if slow { 200 } else { 4 } {
+        let history = near_the_limit(seed, if slow { 20_000 } else { 4_000 });
+        for (lead, left) in [(2, 10), (16, 10), (300, 9), (16_384, 10)] {
+            let mut random = Random::new(seed * 100 + lead as u64);
+            run_apart(&format!("seed {seed}, lead {lead}"), &history, &mut random, lead, left, &mut count);
+        }
+    }
+    assert!(count.waits > 1_000 && count.covered > 1_000 && count.refused > 1_000, "too seldom: {count:?}");
+}
+
+/// One market without fees, with what comes behind it, from the sixth command on.
+fn without_fees(behind: &[Command]) -> Exchange {
+    let (base, quote, lot_size, tick_value, no_fee) = (AssetId(0), AssetId(1), Amount(1), Amount(1), FeeRate(0));
+    let (market, maker_rate, taker_rate) = (MarketId(0), no_fee, no_fee);
+    let setup = [
+        Command::AddAsset { asset: base, symbol: "BTC".parse().unwrap(), scale: 8 },
+        Command::AddAsset { asset: quote, symbol: "USD".parse().unwrap(), scale: 6 },
+        Command::AddMarket { market, base, quote, lot_size, tick_value, maker_rate, taker_rate },
+        Command::CreateAccount { account: AccountId(1) },
+        Command::CreateAccount { account: AccountId(2) },
+    ];
+    let mut exchange = Exchange::new();
+    for (sequence, command) in (1..).map(Sequence).zip(setup.iter().chain(behind)) {
+        exchange.apply(sequence, Timestamp(0), command, &mut Vec::new());
+    }
+    exchange
+}
+
 /// An account of which the matcher may hold more than risk knows is granted what is covered in any case; what may not be is left
 /// to the matcher, or waits. When that is settled, it is as any other again.
 #[test]
@@ -201,23 +298,10 @@ fn what_is_in_doubt_is_not_granted_twice() {
         external_id: ExternalId::from_u128(number),
     };
     let withdraw = |amount| Command::RequestWithdrawal { account, asset: quote, amount: Amount(amount) };
-    let (base, lot_size, tick_value, no_fee) = (AssetId(0), Amount(1), Amount(1), FeeRate(0));
-    let setup = [
-        Command::AddAsset { asset: base, symbol: "BTC".parse().unwrap(), scale: 8 },
-        Command::AddAsset { asset: quote, symbol: "USD".parse().unwrap(), scale: 6 },
-        Command::AddMarket { market, base, quote, lot_size, tick_value, maker_rate: no_fee, taker_rate: no_fee },
-        Command::CreateAccount { account },
-        deposit(1),
-        buy(60),
-    ];
-    let mut exchange = Exchange::new();
-    for (sequence, command) in (1..).map(Sequence).zip(&setup) {
-        exchange.apply(sequence, Timestamp(0), command, &mut Vec::new());
-    }
-    let (mut risk, mut matcher) = exchange.into_parts();
+    let (mut risk, mut matcher) = without_fees(&[deposit(1), buy(60)]).into_parts();
     let commands = [
         // Will bring 60, which risk does not see.
-        Command::CancelOrder { account, order: OrderId(6) },
+        Command::CancelOrder { account, order: OrderId(7) },
         // 40 are seen: only the matcher can tell, and holds 70 of the 100.
         buy(70),
         // 40 are seen, but 70 may be held of them. Of 30 the matcher holds 20.
@@ -233,7 +317,7 @@ fn what_is_in_doubt_is_not_granted_twice() {
     let left = [false, true, true, true, false, false, true];
     let timed = |sequence: u64| (Sequence(sequence), Timestamp(0));
     let mut decisions = Vec::new();
-    for ((command, left), sequence) in commands.iter().zip(left).zip(7..) {
+    for ((command, left), sequence) in commands.iter().zip(left).zip(8..) {
         let (sequence, time) = timed(sequence);
         let mut decision = risk.decide(sequence, time, command);
         assert_eq!(matches!(decision, Decision::Wait { .. }), left, "{command:?}: {decision:?}");
@@ -243,12 +327,12 @@ fn what_is_in_doubt_is_not_granted_twice() {
         }
         decisions.push(decision);
     }
-    let (after, time) = timed(14);
-    assert_eq!(risk.decide(after, time, &withdraw(1)), Decision::Wait { until: Sequence(13) });
+    let (after, time) = timed(15);
+    assert_eq!(risk.decide(after, time, &withdraw(1)), Decision::Wait { until: Sequence(14) });
     assert_eq!(risk.decide_conditionally(after, &withdraw(1), 0), None);
 
     let (mut recent, mut feedback) = (RecentSettlements::default(), VecDeque::new());
-    for ((command, decision), sequence) in commands.iter().zip(decisions).zip(7..) {
+    for ((command, decision), sequence) in commands.iter().zip(decisions).zip(8..) {
         let (sequence, time) = timed(sequence);
         let (mut decision, mut before) = (decision, None);
         if let Decision::Conditional(conditional) = &decision {
@@ -259,7 +343,7 @@ fn what_is_in_doubt_is_not_granted_twice() {
         before.into_iter().for_each(|settlement| sink.settle(settlement));
         matcher.execute(sequence, time, command, &decision, &mut sink);
         let is_refused = matches!(sink.events[..], [Event::Refused { .. }]);
-        assert_eq!(is_refused, sequence == Sequence(10), "{:?}", sink.events);
+        assert_eq!(is_refused, sequence == Sequence(11), "{:?}", sink.events);
     }
     for settled in feedback {
         if let Feedback::Settle(settlement) = settled {
@@ -268,10 +352,62 @@ fn what_is_in_doubt_is_not_granted_twice() {
     }
     // What was left is settled, the last of it not yet counted as such.
     assert_eq!(risk.balance(account, quote).available, Amount(200 - 70 - 20 - 35 - 1));
-    risk.settled_through(Sequence(12));
-    assert_eq!(risk.decide(after, time, &withdraw(74)), Decision::Wait { until: Sequence(13) });
     risk.settled_through(Sequence(13));
+    assert_eq!(risk.decide(after, time, &withdraw(74)), Decision::Wait { until: Sequence(14) });
+    risk.settled_through(Sequence(14));
     assert_eq!(risk.needs_settlements_from(9), 9);
     assert!(matches!(risk.decide(after, time, &withdraw(74)), Decision::Done(_)));
     assert_eq!(risk.balance(account, quote).available, Amount(0));
+}
+
+/// An order is not refused at once for more than its account could come to own, when an order of the account that risk knows
+/// nothing of may have sold something for it.
+#[test]
+fn what_is_in_doubt_may_bring_something_else() {
+    let market = MarketId(0);
+    let place = |account, side, price, quantity| Command::PlaceLimit {
+        account: AccountId(account),
+        market,
+        side,
+        limit_type: LimitType::GoodTillCancel,
+        price: Price(price),
+        quantity: Quantity(quantity),
+        client_order_id: ClientOrderId(0),
+    };
+    let deposit = |account, asset, amount| Command::Deposit {
+        account: AccountId(account),
+        asset: AssetId(asset),
+        amount: Amount(amount),
+        external_id: ExternalId::from_u128(account.into()),
+    };
+    // All that the first has is offered, too dear for the second.
+    let behind = [deposit(1, 0, 10), deposit(2, 1, 1_000), place(1, Side::Sell, 900, 10), place(2, Side::Buy, 100, 10)];
+    let (mut risk, mut matcher) = without_fees(&behind).into_parts();
+    let commands = [
+        Command::CancelOrder { account: AccountId(1), order: OrderId(8) },
+        place(1, Side::Sell, 100, 10),
+        place(1, Side::Buy, 50, 20),
+    ];
+    let sequences = [10, 11, 12].map(Sequence);
+    assert_eq!(risk.decide(sequences[0], Timestamp(0), &commands[0]), Decision::Forward);
+    assert!(matches!(risk.decide(sequences[1], Timestamp(0), &commands[1]), Decision::Wait { .. }));
+    let left = risk.decide_conditionally(sequences[1], &commands[1], 0);
+    let Some(Decision::Conditional(left)) = left else { panic!("an order can be left to the matcher: {left:?}") };
+
+    let (mut recent, mut feedback) = (RecentSettlements::default(), VecDeque::new());
+    let mut sink = Sink { events: Vec::new(), feedback: &mut feedback, recent: &mut recent };
+    matcher.execute(sequences[0], Timestamp(0), &commands[0], &Decision::Forward, &mut sink);
+    let (decision, settled_before) = matcher.decide(&left, &mut recent);
+    let mut sink = Sink { events: Vec::new(), feedback: &mut feedback, recent: &mut recent };
+    sink.settle(settled_before);
+    matcher.execute(sequences[1], Timestamp(0), &commands[1], &decision, &mut sink);
+    assert!(matches!(sink.events[..], [Event::OrderAccepted { .. }, Event::Filled { .. }]), "{:?}", sink.events);
+    // Of this risk sees the first only: nothing is held any more, and nothing is there to buy for.
+    let Some(Feedback::Settle(release)) = feedback.pop_front() else { panic!("the cancelled order's hold is free") };
+    risk.settle(&release);
+    assert_eq!(risk.decide(sequences[2], Timestamp(0), &commands[2]), Decision::Wait { until: sequences[1] });
+    let left = risk.decide_conditionally(sequences[2], &commands[2], 1);
+    let Some(Decision::Conditional(left)) = left else { panic!("an order can be left to the matcher: {left:?}") };
+    let (decision, _) = matcher.decide(&left, &mut recent);
+    assert!(matches!(decision, Decision::Order(terms) if terms.held == Amount(1_000)), "{decision:?}");
 }
